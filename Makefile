@@ -1,0 +1,37 @@
+# Every target sets up what it needs: a bare machine with Python 3.11 (or newer) and make is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export DAGSTER_HOME ?= $(CURDIR)/.dagster
+
+.PHONY: demo test proof lint bench ui docs clean
+
+demo: $(READY)
+	$(BIN)/orphan-pipeline demo $(if $(KEEP),--keep) $(if $(JSON),--json $(JSON))
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+ui: $(READY)
+	mkdir -p "$(DAGSTER_HOME)"
+	$(BIN)/dagster dev -w workspace.yaml
+
+docs: $(READY)
+	$(BIN)/python -m orphan_pipeline.settings.reference > docs/settings.md
+
+clean:
+	rm -rf $(VENV)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)

@@ -1,0 +1,104 @@
+"""The asset `deleted_objects`, one partition a prefix: carries out that prefix's plan. Whether it may is decided in
+orphan_pipeline.deletion.authorise, how it is done in orphan_pipeline.deletion.execute."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from orphan_pipeline.assets.names import LAKE, Names
+from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, table_metadata
+from orphan_pipeline.deletion.authorise import Authorised, authorise
+from orphan_pipeline.deletion.deleter import VersionedDeleter
+from orphan_pipeline.deletion.execute import Deleter, execute_plan, pretend
+from orphan_pipeline.deletion.ledger import LEDGER
+from orphan_pipeline.deletion.preflight import refuse_unless_conditional, refuse_unless_undoable
+from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.partitions import prefix_partitions
+from orphan_pipeline.resources.bucket import BucketResource
+from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
+
+
+class DeletionConfig(dg.Config):
+    plan: str = ""
+    """Digest of the plan to carry out; empty: the latest sweep's plan for the partition."""
+
+
+def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, DatabaseSettings]) -> dg.AssetsDefinition:
+    names = Names(name)
+
+    @dg.asset(
+        key=names.asset("deleted_objects"),
+        deps=[names.asset("orphan_set")],
+        partitions_def=prefix_partitions(name),
+        required_resource_keys={names.bucket_resource, LAKE},
+        description="What the store answered when the plan of one prefix was carried out, a ledger file a chunk. Every gate is "
+        "evaluated again first; in mode dry_run nothing is sent to the store and the ledger is kept apart.",
+        group_name=names.identifier,
+        owners=settings.owners,
+        kinds={"s3", "parquet"},
+    )
+    def deleted_objects(context: dg.AssetExecutionContext, config: DeletionConfig) -> dg.MaterializeResult[None]:
+        lake = bucket_lake(context, name)
+        with one_line_failures():
+            authorised = authorise(
+                lake,
+                context.partition_key,
+                digest=config.plan or None,
+                settings=settings,
+                databases=databases,
+                now=datetime.now(UTC),
+            )
+            if authorised is None:
+                context.log.info("%s: nothing to delete, the latest sweep has no plan for it", context.partition_key)
+                return dg.MaterializeResult(metadata={"dagster/partition_row_count": 0, "mode": settings.deletion.mode})
+            with authorised.ledger.exclusively():
+                execute_plan(
+                    lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file,
+                    ledger=authorised.ledger,
+                    run_id=context.run.run_id,
+                    deleter=_deleter(getattr(context.resources, names.bucket_resource), settings, authorised),
+                    keys=authorised.plan.amount.objects,
+                    report=context.log.info,
+                )
+        return _result(authorised)
+
+    return deleted_objects
+
+
+def _deleter(resource: BucketResource, settings: BucketSettings, authorised: Authorised) -> Deleter:
+    if authorised.dry_run:
+        return pretend
+    client = resource.get_client()
+    refuse_unless_undoable(client, settings.bucket, settings.deletion.undo_window)
+    refuse_unless_conditional(client, settings.bucket)
+    return VersionedDeleter(
+        client=client,
+        once=resource.get_client_that_asks_once(),
+        bucket=settings.bucket,
+        keys_per_second=settings.deletion.max_keys_per_second,
+    )
+
+
+def _result(authorised: Authorised) -> dg.MaterializeResult[None]:
+    totals = authorised.ledger.totals()
+    failed = totals.get("failed", Amount(0, 0)).objects
+    metadata = {
+        **table_metadata(
+            authorised.ledger.parquet(),
+            LEDGER,
+            folder=str(authorised.ledger.folder),
+            rows=authorised.plan.amount.objects,
+        ),
+        "dagster/partition_row_count": sum(amount.objects for amount in totals.values()),
+        "mode": "dry_run" if authorised.dry_run else "versioned",
+        "sweep": authorised.manifest.sweep_id,
+        "plan": authorised.plan.digest,
+        "outcomes": amounts_metadata(totals, first="outcome"),
+    }
+    if failed:
+        raise dg.Failure(
+            f"the store refused {failed:,} of {authorised.plan.amount.objects:,} keys: see the ledger's column `code`",
+            metadata=metadata,
+            allow_retries=False,
+        )
+    return dg.MaterializeResult(metadata=metadata)

@@ -1,0 +1,61 @@
+"""The asset `inventory_snapshot`: what is in the bucket. How it is listed and written is in orphan_pipeline.inventory."""
+
+import dagster as dg
+
+from orphan_pipeline.assets.names import LAKE, Names, live_bucket_key
+from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, sweep_id_of, table_metadata
+from orphan_pipeline.inventory.listing import list_pages, store_time
+from orphan_pipeline.inventory.prefixes import OwnedPrefix
+from orphan_pipeline.inventory.snapshot import INVENTORY, InventoryFigures, write_inventory
+from orphan_pipeline.lake.files import write_document
+from orphan_pipeline.lake.layout import FIGURES
+from orphan_pipeline.resources.bucket import BucketResource
+from orphan_pipeline.settings.model import BucketSettings
+
+
+def inventory_snapshot(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
+    names = Names(name)
+
+    @dg.asset(
+        key=names.asset("inventory_snapshot"),
+        deps=[live_bucket_key(settings)],
+        required_resource_keys={names.bucket_resource, LAKE},
+        description=f"Every object of bucket {settings.bucket}, as the store listed it, one row an object, with the prefix that owns it. "
+        "The first stage of a sweep; its start bounds which objects count as old.",
+        group_name=names.identifier,
+        owners=settings.owners,
+        kinds={"s3", "parquet"},
+    )
+    def inventory_snapshot(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        sweep = bucket_lake(context, name).sweep(sweep_id_of(context.run))
+        resource: BucketResource = getattr(context.resources, names.bucket_resource)
+        with one_line_failures():
+            client = resource.get_client()
+            with sweep.writing("inventory") as folder:
+                figures = write_inventory(
+                    list_pages(client, settings.bucket),
+                    started=store_time(client, settings.bucket),
+                    prefixes=[OwnedPrefix(path=prefix.path, split=prefix.split) for prefix in settings.prefixes],
+                    folder=folder,
+                    report=context.log.info,
+                )
+                write_document(folder / FIGURES, InventoryFigures, figures)
+        return dg.MaterializeResult(
+            metadata={
+                **table_metadata(
+                    sweep.parquet("inventory"),
+                    INVENTORY,
+                    folder=str(sweep.stage("inventory")),
+                    rows=figures.total.objects,
+                ),
+                "sweep": sweep.sweep_id,
+                "started_at": dg.MetadataValue.timestamp(figures.started_at),
+                "bytes": figures.total.bytes,
+                "unowned_objects": figures.unowned.objects,
+                "seconds": figures.seconds,
+                "by_prefix": amounts_metadata(figures.prefixes, first="prefix"),
+                "by_storage_class": amounts_metadata(figures.storage_classes, first="storage_class"),
+            }
+        )
+
+    return inventory_snapshot

@@ -1,0 +1,75 @@
+"""The asset `referenced_keys`: what the databases point at. How it is read is in orphan_pipeline.references."""
+
+import dagster as dg
+
+from orphan_pipeline.assets.names import LAKE, Names, database_resource_name, source_key
+from orphan_pipeline.assets.shell import bucket_lake, one_line_failures, sweep_id_of, table_metadata
+from orphan_pipeline.inventory.snapshot import InventoryFigures
+from orphan_pipeline.lake.files import write_document
+from orphan_pipeline.lake.layout import FIGURES
+from orphan_pipeline.references.schema import REFERENCES
+from orphan_pipeline.references.snapshot import ReferenceFigures, snapshot_references
+from orphan_pipeline.resources.databases import DatabaseResource
+from orphan_pipeline.settings.model import BucketSettings
+
+
+def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
+    names = Names(name)
+    databases = sorted({reference.database for reference in settings.references})
+
+    @dg.asset(
+        key=names.asset("referenced_keys"),
+        deps=[names.asset("inventory_snapshot"), *dict.fromkeys(source_key(r) for r in settings.references)],
+        required_resource_keys={LAKE, *(database_resource_name(database) for database in databases)},
+        description="Every key that a database row points at, one row a reference, all sources of a database in one snapshot. "
+        "Read after the inventory, so that a file uploaded in between is seen as referenced; complete, or the sweep fails.",
+        group_name=names.identifier,
+        owners=settings.owners,
+        kinds={"postgres", "parquet"},
+    )
+    def referenced_keys(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        sweep = bucket_lake(context, name).sweep(sweep_id_of(context.run))
+        resources: dict[str, DatabaseResource] = {
+            database: getattr(context.resources, database_resource_name(database)) for database in databases
+        }
+        with one_line_failures():
+            inventory = sweep.figures("inventory", InventoryFigures)
+            with sweep.writing("references") as folder:
+                figures = snapshot_references(
+                    sources=settings.references,
+                    urls={database: resource.url() for database, resource in resources.items()},
+                    pinned={database: resource.system_identifier for database, resource in resources.items()},
+                    inventory_started_at=inventory.started_at,
+                    folder=folder,
+                    report=context.log.info,
+                )
+                write_document(folder / FIGURES, ReferenceFigures, figures)
+        return dg.MaterializeResult(
+            metadata={
+                **table_metadata(
+                    sweep.parquet("references"),
+                    REFERENCES,
+                    folder=str(sweep.stage("references")),
+                    rows=sum(source.references + source.derived for source in figures.sources),
+                ),
+                "sweep": sweep.sweep_id,
+                "snapshot_at": dg.MetadataValue.timestamp(figures.snapshot_at),
+                "by_source": dg.MetadataValue.table(
+                    [
+                        dg.TableRecord(
+                            {
+                                "source": source.name,
+                                "database": source.database,
+                                "references": source.references,
+                                "derived": source.derived,
+                                "without_key": source.without_key,
+                                "seconds": round(source.seconds, 3),
+                            }
+                        )
+                        for source in figures.sources
+                    ]
+                ),
+            }
+        )
+
+    return referenced_keys

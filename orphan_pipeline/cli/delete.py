@@ -1,0 +1,159 @@
+"""`orphan-pipeline delete`: carries out plans, one run a prefix. Asks first; approves a tripped gate only for the digest that is named."""
+
+import getpass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orphan_pipeline.cli.common import (
+    as_table,
+    bucket_option,
+    confirm,
+    err,
+    json_option,
+    lake_of,
+    one_bucket,
+    open_settings,
+    out,
+    print_json,
+    print_table,
+    run_job,
+    settings_option,
+    yes_option,
+)
+from orphan_pipeline.deletion.ledger import Ledger
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.gates import evaluate, tripped
+from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.approvals import approve
+from orphan_pipeline.orphans.manifest import Manifest, PlanEntry, read_manifests
+from orphan_pipeline.orphans.plans import find_plan
+from orphan_pipeline.orphans.publish import gate_limits
+from orphan_pipeline.settings.model import BucketSettings, Settings
+
+if TYPE_CHECKING:
+    from orphan_pipeline.resources.runs import Runs
+
+
+@click.command("delete")
+@settings_option
+@bucket_option
+@click.option("--plan", "digest", help="The plan with this digest (at least 8 characters of it).")
+@click.option("--prefix", help="The latest sweep's plan of this prefix.")
+@click.option("--all", "everything", is_flag=True, help="Every plan of the latest sweep.")
+@click.option("--approve", "approval", help="Let tripped gates pass for this digest: the sweep's, or one plan's.")
+@yes_option
+@json_option
+def command(
+    settings_path: Path | None,
+    bucket: str | None,
+    digest: str | None,
+    prefix: str | None,
+    everything: bool,
+    approval: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Execute plans."""
+    from orphan_pipeline.resources.runs import opened_runs
+
+    if sum((digest is not None, prefix is not None, everything)) != 1:
+        raise click.UsageError("expected exactly one of --plan, --prefix and --all")
+    settings = open_settings(settings_path)
+    name, own = one_bucket(settings, bucket)
+    lake = lake_of(settings, name)
+    manifest, plans = _chosen(lake, digest, prefix)
+    dry_run = own.deletion.mode == "dry_run"
+    if approval is not None:
+        _approve(lake, own, manifest, approval)
+    if not as_json:
+        _show(name, own, manifest, plans)
+    if plans:
+        objects = sum(plan.amount.objects for plan in plans)
+        confirm(f"{'Pretend to delete' if dry_run else 'Delete'} {objects:,} objects from {own.bucket}?", yes=yes)
+    with opened_runs(settings.file.parent) as runs:
+        totals = delete_plans(runs, settings, name, manifest, plans)
+    if as_json:
+        by_prefix = {prefix: {outcome: amount.objects for outcome, amount in found.items()} for prefix, found in totals.items()}
+        print_json({"mode": own.deletion.mode, "sweep": manifest.sweep_id, "prefixes": by_prefix})
+
+
+def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest, plans: list[PlanEntry]) -> dict[str, dict[str, Amount]]:
+    """One run a plan, one after the other. Gives what the store answered, by prefix and outcome; raises Refused, after the last,
+    when a run failed."""
+    from orphan_pipeline.assets.names import Names
+    from orphan_pipeline.automation import SWEEP_TAG, deletion_config
+    from orphan_pipeline.resources.runs import PARTITION_TAG
+
+    dry_run = settings.buckets[name].deletion.mode == "dry_run"
+    failures = {}
+    for plan in plans:
+        ended = run_job(
+            runs,
+            Names(name).deletion_job,
+            what=f"{'dry run' if dry_run else 'deletion'} of {plan.prefix}",
+            config=deletion_config(name, plan.digest),
+            tags={PARTITION_TAG: plan.prefix, SWEEP_TAG: manifest.sweep_id},
+        )
+        if ended.failure is not None:
+            failures[plan.prefix] = ended.failure
+    lake = lake_of(settings, name)
+    totals = {plan.prefix: Ledger(lake.ledger(plan.digest, dry_run=dry_run)).totals() for plan in plans}
+    err.print(
+        as_table(
+            "dry run: nothing was sent to the store" if dry_run else "what the store answered",
+            ["prefix", "outcome", "objects", "bytes"],
+            [[prefix, outcome, a.objects, a.bytes] for prefix, found in totals.items() for outcome, a in found.items()],
+        )
+    )
+    if failures:
+        raise Refused("; ".join(f"{prefix}: {failure}" for prefix, failure in failures.items()))
+    return totals
+
+
+def _chosen(lake: BucketLake, digest: str | None, prefix: str | None) -> tuple[Manifest, list[PlanEntry]]:
+    manifests = read_manifests(lake)
+    if not manifests:
+        raise Refused("there is no finished sweep yet (orphan-pipeline sweep)")
+    if digest is not None:
+        manifest, plan = find_plan(manifests, digest)
+        return manifest, [plan]
+    latest = manifests[-1]
+    if prefix is None:
+        return latest, list(latest.plans.values())
+    if prefix not in latest.prefixes:
+        raise Refused(f"--prefix: found {prefix!r}, expected one of {', '.join(latest.prefixes)}")
+    return latest, [latest.plans[prefix]] if prefix in latest.plans else []
+
+
+def _approve(lake: BucketLake, settings: BucketSettings, manifest: Manifest, digest: str) -> None:
+    whole = [d for d in (manifest.digest, *(plan.digest for plan in manifest.plans.values())) if d.startswith(digest)]
+    if len(digest) < 8 or len(whole) != 1:
+        raise Refused(f"--approve: found {digest!r}, expected at least 8 characters of the digest of this sweep or of one of its plans")
+    overridden = [gate for gate in evaluate(manifest, gate_limits(settings)) if not gate.passed]
+    approve(lake, whole[0], overridden, by=getpass.getuser(), at=datetime.now(UTC))
+
+
+def _show(name: str, settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry]) -> None:
+    print_table(
+        f"{name}: plans of sweep {manifest.sweep_id}",
+        ["prefix", "objects", "bytes", "chunks", "plan", "gates"],
+        [
+            [
+                plan.prefix,
+                plan.amount.objects,
+                plan.amount.bytes,
+                plan.chunks,
+                plan.digest[:16],
+                ", ".join(gate.name for gate in tripped(evaluate(manifest, gate_limits(settings)), prefix=plan.prefix)) or "passed",
+            ]
+            for plan in plans
+        ],
+    )
+    out.print(
+        f"mode: {settings.deletion.mode}"
+        + (", undo window " + str(settings.deletion.undo_window) if settings.deletion.mode != "dry_run" else "")
+    )

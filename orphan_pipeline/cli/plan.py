@@ -1,0 +1,108 @@
+"""`orphan-pipeline plan`: what the latest sweep would delete, what it holds and why, and its gates."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orphan_pipeline.cli.common import (
+    bucket_option,
+    chosen_buckets,
+    json_option,
+    lake_of,
+    open_settings,
+    out,
+    print_json,
+    print_table,
+    settings_option,
+)
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.gates import Gate, evaluate
+from orphan_pipeline.orphans.approvals import approved
+from orphan_pipeline.orphans.manifest import Manifest, latest_manifest
+from orphan_pipeline.orphans.publish import gate_limits
+from orphan_pipeline.orphans.summary import closing_line
+from orphan_pipeline.settings.model import BucketSettings, Settings
+
+SHOWN_DIGITS = 16
+
+
+@click.command("plan")
+@settings_option
+@bucket_option
+@json_option
+def command(settings_path: Path | None, bucket: str | None, as_json: bool) -> None:
+    """Show plans, holds and gates of the latest sweep."""
+    settings = open_settings(settings_path, secrets=False)
+    figures = {}
+    for name, own in chosen_buckets(settings, bucket).items():
+        manifest = latest_manifest(lake_of(settings, name))
+        if manifest is None:
+            raise Refused(f"{name}: there is no finished sweep yet (orphan-pipeline sweep)")
+        figures[name] = sweep_figures(settings, own, manifest)
+        if not as_json:
+            show_sweep(manifest, own)
+    if as_json:
+        print_json(figures)
+
+
+def sweep_figures(settings: Settings, bucket: BucketSettings, manifest: Manifest) -> dict[str, Any]:
+    """What `sweep --json` and `plan --json` print of one sweep."""
+    approval = approved(lake_of(settings, manifest.bucket), manifest.digest)
+    return {
+        "sweep": manifest.sweep_id,
+        "digest": manifest.digest,
+        "published_at": manifest.published_at.isoformat(),
+        "expires_at": manifest.expires_at.isoformat(),
+        "cutoff": manifest.cutoff.isoformat(),
+        "objects": manifest.inventory.total.objects,
+        "unowned": manifest.unowned.objects,
+        "orphans": manifest.orphans.objects,
+        "holds": {hold: amount.objects for hold, amount in manifest.holds.items()},
+        "deletable": manifest.deletable.objects,
+        "deletable_bytes": manifest.deletable.bytes,
+        "sources": {
+            name: {"references": match.references, "dangling": match.dangling, "match_rate": match.match_rate}
+            for name, match in manifest.source_matches.items()
+        },
+        "plans": {
+            prefix: {"digest": plan.digest, "objects": plan.amount.objects, "bytes": plan.amount.bytes, "chunks": plan.chunks}
+            for prefix, plan in manifest.plans.items()
+        },
+        "gates": [
+            {"gate": g.name, "prefix": g.prefix, "passed": g.passed, "found": g.found, "limit": g.limit, "message": g.message}
+            for g in evaluate(manifest, gate_limits(bucket))
+        ],
+        "approved_by": approval.by if approval else None,
+        "outcome": closing_line(manifest),
+    }
+
+
+def show_sweep(manifest: Manifest, bucket: BucketSettings) -> None:
+    """The same for people."""
+    reasons = list(manifest.holds)
+    print_table(
+        f"{manifest.bucket}: sweep {manifest.sweep_id} ({manifest.published_at:%Y-%m-%d %H:%M} UTC)",
+        ["prefix", "objects", "orphans", *reasons, "deletable", "bytes", "plan"],
+        [
+            [
+                prefix,
+                figures.inventory.objects,
+                figures.orphans.objects,
+                *(figures.holds[reason].objects if reason in figures.holds else 0 for reason in reasons),
+                figures.deletable.objects,
+                figures.deletable.bytes,
+                manifest.plans[prefix].digest[:SHOWN_DIGITS] if prefix in manifest.plans else "",
+            ]
+            for prefix, figures in manifest.prefixes.items()
+        ],
+    )
+    out.print(f"unowned orphans (never deleted): {manifest.unowned.objects:,}")
+    for gate in evaluate(manifest, gate_limits(bucket)):
+        out.print(gate_line(gate), markup=False)
+    out.print(f"sweep digest {manifest.digest[:SHOWN_DIGITS]}, plans expire {manifest.expires_at:%Y-%m-%d %H:%M} UTC")
+    out.print(closing_line(manifest))
+
+
+def gate_line(gate: Gate) -> str:
+    return f"gate {gate.name}: {'passed' if gate.passed else 'TRIPPED'}: {gate.message}"

@@ -1,0 +1,74 @@
+"""`orphan-pipeline sweep`: one sweep of each bucket, as a run that the UI and the sensors see. Deletes nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orphan_pipeline.cli.common import (
+    bucket_option,
+    chosen_buckets,
+    err,
+    json_option,
+    lake_of,
+    open_settings,
+    print_json,
+    run_job,
+    settings_option,
+)
+from orphan_pipeline.cli.main import REFUSED
+from orphan_pipeline.cli.plan import show_sweep, sweep_figures
+from orphan_pipeline.lake.files import read_document
+from orphan_pipeline.orphans.manifest import Manifest
+from orphan_pipeline.settings.model import Settings
+
+if TYPE_CHECKING:
+    from orphan_pipeline.resources.runs import Runs
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How a sweep ended. A tripped gate fails the run and still leaves a manifest, so that it can be looked at and approved."""
+
+    run_id: str
+    failure: str | None
+    manifest: Manifest | None
+
+
+@click.command("sweep")
+@settings_option
+@bucket_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, settings_path: Path | None, bucket: str | None, as_json: bool) -> None:
+    """Run a sweep: inventory, references, orphan set, gates."""
+    from orphan_pipeline.resources.runs import opened_runs
+
+    settings = open_settings(settings_path)
+    buckets = chosen_buckets(settings, bucket)
+    with opened_runs(settings.file.parent) as runs:
+        swept = {name: sweep_bucket(runs, settings, name) for name in buckets}
+    if as_json:
+        print_json({name: _figures(settings, name, one) for name, one in swept.items()})
+    for name, one in swept.items():
+        if one.manifest is not None and not as_json:
+            show_sweep(one.manifest, buckets[name])
+        if one.failure is not None:
+            err.print(f"sweep of {name} failed: {one.failure}", markup=False, soft_wrap=True)
+    if any(one.failure is not None for one in swept.values()):
+        ctx.exit(REFUSED)
+
+
+def sweep_bucket(runs: "Runs", settings: Settings, name: str) -> Swept:
+    """Runs one sweep to its end."""
+    from orphan_pipeline.assets.names import Names
+
+    ended = run_job(runs, Names(name).sweep_job, what=f"sweep of {name}")
+    sweep = lake_of(settings, name).sweep(ended.run_id)
+    return Swept(ended.run_id, ended.failure, read_document(sweep.manifest, Manifest) if sweep.published else None)
+
+
+def _figures(settings: Settings, name: str, swept: Swept) -> dict[str, object]:
+    found = sweep_figures(settings, settings.buckets[name], swept.manifest) if swept.manifest else {}
+    return {"run": swept.run_id, "failure": swept.failure, **found}

@@ -1,0 +1,73 @@
+"""Whether one prefix's plan may be carried out now. Every gate is evaluated again here, since a blocking check on the sweep does not
+stop a run that somebody launches later."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from orphan_pipeline.deletion.ledger import Ledger
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.gates import evaluate, tripped
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.approvals import approved
+from orphan_pipeline.orphans.manifest import Manifest, PlanEntry, read_manifests
+from orphan_pipeline.orphans.plans import binding, find_plan, refuse_unless_bound
+from orphan_pipeline.orphans.publish import gate_limits
+from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorised:
+    """A plan that may be carried out, and the ledger that it goes into."""
+
+    manifest: Manifest
+    plan: PlanEntry
+    ledger: Ledger
+    dry_run: bool
+
+
+def authorise(
+    lake: BucketLake,
+    prefix: str,
+    *,
+    digest: str | None,
+    settings: BucketSettings,
+    databases: dict[str, DatabaseSettings],
+    now: datetime,
+) -> Authorised | None:
+    """The plan of this prefix with this digest, or of the latest sweep when none is named; None when that has no plan for the prefix.
+
+    Raises Refused, with the reason and what to do, when the plan is not bound to what is now true (rule 9) or a gate is tripped
+    that nobody approved (rule 8).
+    """
+    manifests = read_manifests(lake)
+    if not manifests:
+        raise Refused("there is no finished sweep yet: run the sweep job first")
+    latest = manifests[-1]
+    manifest, plan = find_plan(manifests, digest) if digest else (latest, latest.plans.get(prefix))
+    if plan is None:
+        return None
+    if plan.prefix != prefix:
+        raise Refused(f"plan {plan.digest[:12]} is of {plan.prefix}, not of {prefix}")
+    dry_run = settings.deletion.mode == "dry_run"
+    ledger = Ledger(lake.ledger(plan.digest, dry_run=dry_run))
+    refuse_unless_bound(
+        plan,
+        manifest=manifest,
+        folder=lake.sweep(manifest.sweep_id),
+        bound_now=binding(settings, databases),
+        now=now,
+        latest_sweep_id=latest.sweep_id,
+        begun=ledger.begun,
+    )
+    _refuse_tripped(lake, manifest, plan, settings)
+    return Authorised(manifest=manifest, plan=plan, ledger=ledger, dry_run=dry_run)
+
+
+def _refuse_tripped(lake: BucketLake, manifest: Manifest, plan: PlanEntry, settings: BucketSettings) -> None:
+    closed = tripped(evaluate(manifest, gate_limits(settings)), prefix=plan.prefix)
+    if closed and not approved(lake, manifest.digest, plan.digest):
+        raise Refused(
+            f"gate {closed[0].name} is tripped: {closed[0].message}"
+            + (f" (and {len(closed) - 1} more)" if len(closed) > 1 else "")
+            + f". To go on all the same: orphan-pipeline delete --approve {manifest.digest[:16]}"
+        )

@@ -1,0 +1,135 @@
+"""What happened to each key of each chunk, durable (rule 13). A chunk's intent is on disk before its request is sent, its outcome
+before the next chunk; a run killed in between finds an intent without an outcome and settles it by looking at the store.
+
+`{chunk}.intent.json`: run, time. `{chunk}.parquet`, one row a key: key, etag, size, last_modified (as planned), outcome,
+version_id (of the delete marker), code (the store's own word), at (UTC).
+
+| outcome | meaning |
+|---|---|
+| deleted | the store confirmed it; version_id is our delete marker |
+| would_delete | dry run |
+| changed | not the planned object any more: left alone |
+| missing | it was gone already |
+| failed | the store refused; code says how |
+| unknown | gone, with a marker that may be ours or the application's: counted, never restored unasked |
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orphan_pipeline.duck import duck, rows
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.lake.files import read_document, write_document, written_whole
+
+Outcome = Literal["deleted", "would_delete", "changed", "missing", "failed", "unknown"]
+
+_FIELDS: "list[pa.Field[Any]]" = [
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("etag", pa.string(), nullable=False),
+    pa.field("size", pa.int64(), nullable=False),
+    pa.field("last_modified", pa.timestamp("us", tz="UTC"), nullable=False),
+    pa.field("outcome", pa.string(), nullable=False),
+    pa.field("version_id", pa.string()),
+    pa.field("code", pa.string()),
+    pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False),
+]
+LEDGER = pa.schema(_FIELDS)
+
+TOTALS = """
+SELECT outcome, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($files) GROUP BY outcome ORDER BY outcome
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One object as the plan saw it."""
+
+    key: str
+    etag: str
+    size: int
+    last_modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one key. `code` is the store's error code where there is one."""
+
+    outcome: Outcome
+    version_id: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    run_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The ledger of one plan."""
+
+    folder: Path
+
+    @property
+    def begun(self) -> bool:
+        return any(self.folder.glob("*.intent.json"))
+
+    def finished(self, chunk: int) -> bool:
+        return self._outcome(chunk).is_file()
+
+    def intent(self, chunk: int) -> Intent | None:
+        path = self._intent(chunk)
+        return read_document(path, Intent) if path.is_file() else None
+
+    def intend(self, chunk: int, *, run_id: str, at: datetime) -> None:
+        """On disk when this returns; only then may the request be sent."""
+        write_document(self._intent(chunk), Intent, Intent(run_id=run_id, at=at))
+
+    def record(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer], *, at: datetime) -> None:
+        """The outcome of every key of the chunk, whole or absent."""
+        lines = [{**asdict(one), **asdict(answer), "at": at} for one, answer in zip(planned, answers, strict=True)]
+        with written_whole(self._outcome(chunk)) as unfinished:
+            pq.write_table(pa.Table.from_pylist(lines, schema=LEDGER), unfinished, compression="zstd")
+
+    def parquet(self) -> list[str]:
+        return sorted(str(path) for path in self.folder.glob("[0-9]*.parquet"))
+
+    def totals(self) -> dict[str, Amount]:
+        """Counts and bytes by outcome, from what the store answered."""
+        files = self.parquet()
+        if not files:
+            return {}
+        with duck(self.folder) as connection:
+            return {outcome: Amount(n, size) for outcome, n, size in rows(connection, TOTALS, {"files": files})}
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Two runs of one plan would settle each other's intents. Raises Refused when another process of this host has it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise Refused(f"this plan is being executed by process {lock.read().strip()}: wait until it ends") from error
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    def _intent(self, chunk: int) -> Path:
+        return self.folder / f"{chunk:08d}.intent.json"
+
+    def _outcome(self, chunk: int) -> Path:
+        return self.folder / f"{chunk:08d}.parquet"

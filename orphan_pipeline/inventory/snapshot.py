@@ -1,0 +1,102 @@
+"""Writes what the bucket holds to the lake: the inventory snapshot, one row an object, and its figures.
+
+Columns: key (exact), size (bytes), last_modified (UTC), etag (without quotes), storage_class,
+is_multipart (the ETag ends in `-N`: last_modified is then when the upload began), prefix (the partition that owns the key,
+NULL when none does: unowned).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orphan_pipeline.duck import arrow_table, duck, rows
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.listing import LISTED, StoreTime
+from orphan_pipeline.inventory.prefixes import MOST_PARTITIONS, OwnedPrefix, partition_expression
+from orphan_pipeline.progress import Progress
+
+INVENTORY = LISTED.append(pa.field("is_multipart", pa.bool_(), nullable=False)).append(pa.field("prefix", pa.string()))
+ROW_GROUP = 122_880
+PAGES_A_BATCH = 50
+
+WITH_OWNER = """
+SELECT *, regexp_matches(etag, '-[0-9]+$') AS is_multipart, {partition} AS prefix FROM listed
+"""
+BY_PREFIX = """
+SELECT prefix, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($inventory) GROUP BY prefix ORDER BY prefix
+"""
+BY_STORAGE_CLASS = """
+SELECT storage_class, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($inventory) GROUP BY storage_class ORDER BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InventoryFigures:
+    """What the inventory stage wrote down. `started_at` is by the store's clock, taken before the first page."""
+
+    started_at: datetime
+    host_started_at: datetime
+    seconds: float
+    total: Amount
+    unowned: Amount
+    prefixes: dict[str, Amount]
+    storage_classes: dict[str, Amount]
+
+
+def write_inventory(
+    pages: Iterable[pa.RecordBatch],
+    *,
+    started: StoreTime,
+    prefixes: Sequence[OwnedPrefix],
+    folder: Path,
+    report: Callable[[str], None],
+) -> InventoryFigures:
+    """Streams the pages into `folder`; memory holds one batch of pages. Raises Refused when `split` makes too many partitions."""
+    began = monotonic()
+    path = folder / "part-00000.parquet"
+    progress = Progress("inventory", "keys", report)
+    with duck(folder) as connection, pq.ParquetWriter(path, INVENTORY, compression="zstd") as writer:
+        for table in _with_owner(connection, pages, prefixes):
+            writer.write_table(table, row_group_size=ROW_GROUP)
+            progress.add(table.num_rows)
+    progress.finish()
+    with duck(folder) as connection:
+        by_prefix = rows(connection, BY_PREFIX, {"inventory": str(path)})
+        by_class = rows(connection, BY_STORAGE_CLASS, {"inventory": str(path)})
+    owned = {prefix: Amount(objects, size) for prefix, objects, size in by_prefix if prefix is not None}
+    if len(owned) > MOST_PARTITIONS:
+        raise Refused(f"the declared prefixes make {len(owned):,} partitions, at most {MOST_PARTITIONS:,}: `split` is too deep")
+    amounts = [Amount(objects, size) for _, objects, size in by_prefix]
+    return InventoryFigures(
+        started_at=started.store,
+        host_started_at=started.host,
+        seconds=monotonic() - began,
+        total=Amount(sum(a.objects for a in amounts), sum(a.bytes for a in amounts)),
+        unowned=next((Amount(objects, size) for prefix, objects, size in by_prefix if prefix is None), Amount(0, 0)),
+        prefixes=owned,
+        storage_classes={name: Amount(objects, size) for name, objects, size in by_class},
+    )
+
+
+def _with_owner(
+    connection: duckdb.DuckDBPyConnection, pages: Iterable[pa.RecordBatch], prefixes: Sequence[OwnedPrefix]
+) -> Iterator[pa.Table]:
+    partition, parameters = partition_expression(prefixes)
+    remaining = iter(pages)
+    while some := list(islice(remaining, PAGES_A_BATCH)):
+        connection.register("listed", pa.Table.from_batches(some, schema=LISTED))
+        yield arrow_table(connection, WITH_OWNER.format(partition=partition), parameters).cast(INVENTORY)
+        connection.unregister("listed")

@@ -1,0 +1,125 @@
+"""Where everything lies in the lake: the one module that knows its paths (SPEC section 6).
+
+    {bucket}/sweeps/{sweep_id}/{inventory,references,dangling,orphans}/   each with its Parquet and a stage.json
+    {bucket}/sweeps/{sweep_id}/manifest.json                             written last: without it the sweep does not exist
+    {bucket}/ledger/{plan_digest}/{chunk}.intent.json, {chunk}.parquet
+    {bucket}/dry_runs/{plan_digest}/…                                     the same, for runs that only pretend
+    {bucket}/restores/{restore_id}/{chunk}.parquet
+    {bucket}/approvals/{digest}.json
+
+What the files hold is documented beside the code that writes them.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+from urllib.parse import quote
+
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.lake.files import folder_written_whole, read_document
+
+T = TypeVar("T")
+Stage = Literal["inventory", "references", "dangling", "orphans"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+FIGURES = "stage.json"
+LONGEST_FOLDER_NAME = 120
+
+
+def prefix_folder(prefix: str) -> str:
+    """A folder name for a prefix: readable, without a slash, and no longer than file systems allow (255 bytes)."""
+    name = quote(prefix, safe="()")
+    if len(name) <= LONGEST_FOLDER_NAME:
+        return name
+    return f"{name[:LONGEST_FOLDER_NAME]}-{sha256(prefix.encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFolder:
+    """One sweep's files, whether the sweep is finished or not."""
+
+    root: Path
+
+    @property
+    def sweep_id(self) -> str:
+        return self.root.name
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.json"
+
+    @property
+    def published(self) -> bool:
+        return self.manifest.is_file()
+
+    def stage(self, stage: Stage) -> Path:
+        return self.root / stage
+
+    @contextmanager
+    def writing(self, stage: Stage) -> Iterator[Path]:
+        """A folder to write the stage into, which takes its place whole when all went well. What a former attempt at this sweep left
+        of this stage and of those after it goes first: references must never be older than the inventory (rule 1).
+
+        Raises Refused when the sweep is published: it is then as immutable as the plans that came of it.
+        """
+        if self.published:
+            raise Refused(f"sweep {self.sweep_id} is finished and stays as it is: launch a new run of the sweep job")
+        for later in STAGES[STAGES.index(stage) :]:
+            if self.stage(later).exists():
+                shutil.rmtree(self.stage(later))
+        with folder_written_whole(self.stage(stage)) as folder:
+            yield folder
+
+    def figures(self, stage: Stage, of: type[T]) -> T:
+        """What a finished stage of this sweep wrote down. Raises Refused when the stage has not been done in this sweep."""
+        path = self.stage(stage) / FIGURES
+        if not path.is_file():
+            raise Refused(
+                f"sweep {self.sweep_id} has no {stage} snapshot: run the whole sweep job; snapshots of different sweeps are never joined"
+            )
+        return read_document(path, of)
+
+    def parquet(self, stage: Stage) -> list[str]:
+        return sorted(str(path) for path in self.stage(stage).rglob("*.parquet"))
+
+
+@dataclass(frozen=True, slots=True)
+class BucketLake:
+    """The part of the lake that belongs to one bucket of the settings."""
+
+    root: Path
+
+    def sweep(self, sweep_id: str) -> SweepFolder:
+        return SweepFolder(self.root / "sweeps" / sweep_id)
+
+    def published_sweeps(self) -> Iterator[SweepFolder]:
+        """Sweeps that have a manifest, in no order."""
+        for manifest in self.root.glob("sweeps/*/manifest.json"):
+            yield SweepFolder(manifest.parent)
+
+    def ledger(self, plan_digest: str, *, dry_run: bool) -> Path:
+        return self.root / ("dry_runs" if dry_run else "ledger") / plan_digest
+
+    def ledgers(self) -> list[Path]:
+        """Folders of the ledgers of real deletions, oldest name first."""
+        return sorted(self.root.glob("ledger/*"))
+
+    def restore(self, restore_id: str) -> Path:
+        return self.root / "restores" / restore_id
+
+    def restored_parquet(self) -> list[str]:
+        return sorted(str(path) for path in self.root.glob("restores/*/*.parquet"))
+
+    def approval(self, digest: str) -> Path:
+        return self.root / "approvals" / f"{digest}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    root: Path
+
+    def bucket(self, name: str) -> BucketLake:
+        return BucketLake(self.root / name)

@@ -1,0 +1,22 @@
+"""The other direction: references whose object is not in the bucket. Reported, never repaired."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from orphan_pipeline.duck import duck, rows
+from orphan_pipeline.lake.layout import SweepFolder
+from orphan_pipeline.orphans import queries
+from orphan_pipeline.orphans.manifest import DanglingFigures
+
+DANGLING = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("source", pa.string(), nullable=False)])
+
+
+def write_dangling(sweep: SweepFolder, folder: Path) -> DanglingFigures:
+    """Writes `folder/part-00000.parquet` (key, source), one row a dangling reference, ordered by source and key."""
+    file = str(folder / "part-00000.parquet")
+    with duck(folder) as connection:
+        connection.read_parquet(sweep.parquet("inventory")).create_view("inventory")
+        connection.read_parquet(sweep.parquet("references")).create_view("refs")
+        connection.execute(queries.DANGLING, {"file": file})
+        return DanglingFigures(sources=dict(rows(connection, queries.DANGLING_BY_SOURCE, {"file": file})))

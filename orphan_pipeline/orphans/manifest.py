@@ -1,0 +1,129 @@
+"""What one sweep wrote down about itself: its figures, its plans and their digests. Read by gates, deletion, the command line.
+The manifest is written last and once; a sweep without it does not exist."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
+from orphan_pipeline.lake.files import read_document
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.references.snapshot import ReferenceFigures
+
+MANIFEST_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DanglingFigures:
+    """References without an object, by source (derived keys not counted: a thumbnail need not exist)."""
+
+    sources: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceMatch:
+    """`match_rate`: share of the source's references, over all its keys, whose object is in the inventory."""
+
+    references: int
+    dangling: int
+
+    @property
+    def match_rate(self) -> float:
+        return 1.0 if not self.references else (self.references - self.dangling) / self.references
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanEntry:
+    """One prefix's plan. `file` is relative to the sweep's folder; `sha256` is of its bytes, so an edited plan shows."""
+
+    prefix: str
+    digest: str
+    file: str
+    sha256: str
+    chunks: int
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixFigures:
+    """`holds` by reason; what is neither referenced nor held is in `deletable`."""
+
+    inventory: Amount
+    holds: dict[str, Amount]
+    deletable: Amount
+
+    @property
+    def orphans(self) -> Amount:
+        return total([self.deletable, *self.holds.values()])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earliest:
+    """When the first hold ends by itself, and which hold it is."""
+
+    at: datetime
+    hold: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """`binding` is everything that decides what is deleted (rule 9); `digest` covers it and every plan."""
+
+    version: int
+    sweep_id: str
+    bucket: str
+    cutoff: datetime
+    published_at: datetime
+    expires_at: datetime
+    inventory: InventoryFigures
+    references: ReferenceFigures
+    dangling: DanglingFigures
+    prefixes: dict[str, PrefixFigures]
+    unowned: Amount
+    plans: dict[str, PlanEntry]
+    earliest: Earliest | None
+    confirms: str | None
+    binding: dict[str, Any]
+    digest: str
+
+    @property
+    def source_matches(self) -> dict[str, SourceMatch]:
+        return {
+            source.name: SourceMatch(references=source.references, dangling=self.dangling.sources.get(source.name, 0))
+            for source in self.references.sources
+        }
+
+    @property
+    def deletable(self) -> Amount:
+        return total(figures.deletable for figures in self.prefixes.values())
+
+    @property
+    def orphans(self) -> Amount:
+        return total(figures.orphans for figures in self.prefixes.values())
+
+    @property
+    def holds(self) -> dict[str, Amount]:
+        """By reason, over all prefixes."""
+        reasons = sorted({reason for figures in self.prefixes.values() for reason in figures.holds})
+        return {reason: total(figures.holds[reason] for figures in self.prefixes.values() if reason in figures.holds) for reason in reasons}
+
+    @property
+    def owned(self) -> Amount:
+        return total(figures.inventory for figures in self.prefixes.values())
+
+
+def total(amounts: Iterable[Amount]) -> Amount:
+    listed = list(amounts)
+    return Amount(sum(a.objects for a in listed), sum(a.bytes for a in listed))
+
+
+def read_manifests(lake: BucketLake) -> list[Manifest]:
+    """All published sweeps of the bucket, the latest inventory last."""
+    manifests = [read_document(sweep.manifest, Manifest) for sweep in lake.published_sweeps()]
+    return sorted(manifests, key=lambda manifest: manifest.inventory.started_at)
+
+
+def latest_manifest(lake: BucketLake) -> Manifest | None:
+    manifests = read_manifests(lake)
+    return manifests[-1] if manifests else None

@@ -1,0 +1,121 @@
+"""What binds a plan (rule 9): the digest over its rows and over everything that decides what is deleted, and the refusal of a plan
+that is expired, edited, meant for something else, or superseded before it began."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.lake.files import sha256_of
+from orphan_pipeline.lake.layout import SweepFolder
+from orphan_pipeline.orphans.manifest import Manifest, PlanEntry
+from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
+
+DIGEST_VERSION = 1
+
+
+def binding(bucket: BucketSettings, databases: dict[str, DatabaseSettings]) -> dict[str, Any]:
+    """What decides what is deleted, as JSON: bucket, endpoint, region, prefixes, protect, references and their databases, safety.
+    Not rates, not hooks, not the mode: changing those leaves a plan as good as it was. Secrets appear as the names of their variables."""
+    bound: dict[str, Any] = bucket.model_dump(
+        mode="json",
+        include={"bucket", "endpoint", "region", "inventory", "prefixes", "protect", "references", "safety"},
+    )
+    named = sorted({reference.database for reference in bucket.references})
+    bound["databases"] = {name: databases[name].model_dump(mode="json") for name in named}
+    return bound
+
+
+def plan_digest(
+    *,
+    bound: dict[str, Any],
+    sweep_id: str,
+    cutoff: datetime,
+    expires_at: datetime,
+    prefix: str,
+    chunks: int,
+    sha256: str,
+) -> str:
+    """Hex SHA-256 over the plan's binding and the bytes of its file."""
+    return _digest(
+        {
+            "version": DIGEST_VERSION,
+            "binding": bound,
+            "sweep_id": sweep_id,
+            "cutoff": cutoff.isoformat(),
+            "expires_at": expires_at.isoformat(),
+            "prefix": prefix,
+            "chunks": chunks,
+            "sha256": sha256,
+        }
+    )
+
+
+def sweep_digest(*, bound: dict[str, Any], sweep_id: str, cutoff: datetime, expires_at: datetime, plans: dict[str, PlanEntry]) -> str:
+    """Hex SHA-256 over the sweep's binding and the digests of all its plans: approving it approves every prefix."""
+    return _digest(
+        {
+            "version": DIGEST_VERSION,
+            "binding": bound,
+            "sweep_id": sweep_id,
+            "cutoff": cutoff.isoformat(),
+            "expires_at": expires_at.isoformat(),
+            "plans": {prefix: plan.digest for prefix, plan in plans.items()},
+        }
+    )
+
+
+def refuse_unless_bound(
+    plan: PlanEntry,
+    *,
+    manifest: Manifest,
+    folder: SweepFolder,
+    bound_now: dict[str, Any],
+    now: datetime,
+    latest_sweep_id: str,
+    begun: bool,
+) -> None:
+    """Raises Refused, with the reason, unless this plan may be executed now."""
+    name = f"plan {plan.digest[:12]} of {plan.prefix}"
+    if now >= manifest.expires_at:
+        raise Refused(f"{name} expired at {manifest.expires_at:%Y-%m-%d %H:%M} UTC: run a new sweep")
+    changed = sorted(_differences(manifest.binding, bound_now))
+    if changed:
+        raise Refused(f"{name} was made under other settings ({', '.join(changed)} changed since): run a new sweep")
+    recomputed = plan_digest(
+        bound=manifest.binding,
+        sweep_id=manifest.sweep_id,
+        cutoff=manifest.cutoff,
+        expires_at=manifest.expires_at,
+        prefix=plan.prefix,
+        chunks=plan.chunks,
+        sha256=plan.sha256,
+    )
+    if recomputed != plan.digest or sha256_of(folder.root / plan.file) != plan.sha256:
+        raise Refused(f"{name} was edited after it was made: its digest does not match. Run a new sweep")
+    if latest_sweep_id != manifest.sweep_id and not begun:
+        raise Refused(f"{name} was superseded by sweep {latest_sweep_id} before it began: use the plans of that sweep")
+
+
+def find_plan(manifests: list[Manifest], digest: str) -> tuple[Manifest, PlanEntry]:
+    """The plan whose digest begins with `digest` (at least 8 characters). Raises Refused when there is none, or more than one."""
+    if len(digest) < 8:
+        raise Refused(f"plan {digest!r}: found {len(digest)} characters, expected at least 8 of its digest")
+    found = [(manifest, plan) for manifest in manifests for plan in manifest.plans.values() if plan.digest.startswith(digest)]
+    if len(found) != 1:
+        raise Refused(f"plan {digest!r}: {len(found)} plans have this digest, expected one (`orphan-pipeline plan` lists them)")
+    return found[0]
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _differences(before: object, now: object, path: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in before.keys() | now.keys():
+            yield from _differences(before.get(name), now.get(name), f"{path}.{name}" if path else name)
+    elif before != now:
+        yield path

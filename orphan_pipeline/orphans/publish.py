@@ -1,0 +1,158 @@
+"""The last stage of a sweep, from two snapshots to a manifest: cutoff, orphan set, plans, digests, and the one atomic write after
+which the sweep exists."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orphan_pipeline.gates import GateLimits
+from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
+from orphan_pipeline.lake.files import write_document
+from orphan_pipeline.lake.layout import BucketLake, SweepFolder
+from orphan_pipeline.orphans.approvals import last_accepted
+from orphan_pipeline.orphans.cutoff import ClockReading, frozen_cutoff
+from orphan_pipeline.orphans.manifest import (
+    MANIFEST_VERSION,
+    DanglingFigures,
+    Manifest,
+    PlanEntry,
+    PrefixFigures,
+)
+from orphan_pipeline.orphans.plans import binding, plan_digest, sweep_digest
+from orphan_pipeline.orphans.snapshot import HoldLimits, OrphanFigures, write_orphan_set
+from orphan_pipeline.references.snapshot import ReferenceFigures
+from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
+
+NOTHING = Amount(0, 0)
+
+
+def gate_limits(settings: BucketSettings) -> GateLimits:
+    return GateLimits(
+        source_floors={reference.name: reference.expect_rows_at_least for reference in settings.references},
+        min_match_rate=settings.safety.min_match_rate,
+        max_orphan_fraction=settings.safety.max_orphan_fraction,
+    )
+
+
+def hold_limits(settings: BucketSettings) -> HoldLimits:
+    return HoldLimits(
+        min_age=settings.safety.min_age,
+        multipart_grace=settings.safety.multipart_grace,
+        confirmations=settings.safety.confirmations,
+        confirmation_gap=settings.safety.confirmation_gap,
+        max_deletions=settings.deletion.max_deletions,
+        protect=settings.protect,
+    )
+
+
+def publish_sweep(
+    sweep: SweepFolder,
+    *,
+    name: str,
+    lake: BucketLake,
+    settings: BucketSettings,
+    databases: dict[str, DatabaseSettings],
+    report: Callable[[str], None],
+) -> Manifest:
+    """Writes the orphan set and then the manifest. Raises Refused when a snapshot is missing or clocks disagree."""
+    inventory = sweep.figures("inventory", InventoryFigures)
+    references = sweep.figures("references", ReferenceFigures)
+    dangling = sweep.figures("dangling", DanglingFigures)
+    cutoff = _cutoff(inventory, references, settings)
+    previous = last_accepted(lake, gate_limits(settings), before=inventory.started_at)
+    report(f"orphans: cutoff {cutoff:%Y-%m-%d %H:%M:%S} UTC, confirming sweep {previous.sweep_id if previous else '(none)'}")
+    with sweep.writing("orphans") as folder:
+        figures = write_orphan_set(
+            sweep,
+            previous=lake.sweep(previous.sweep_id) if previous else None,
+            restored=lake.restored_parquet(),
+            sweep_at=inventory.started_at,
+            cutoff=cutoff,
+            limits=hold_limits(settings),
+            folder=folder,
+        )
+    manifest = _manifest(
+        sweep_id=sweep.sweep_id,
+        name=name,
+        inventory=inventory,
+        references=references,
+        dangling=dangling,
+        figures=figures,
+        cutoff=cutoff,
+        confirms=previous.sweep_id if previous else None,
+        published_at=datetime.now(UTC),
+        settings=settings,
+        bound=binding(settings, databases),
+    )
+    write_document(sweep.manifest, Manifest, manifest)
+    return manifest
+
+
+def _cutoff(inventory: InventoryFigures, references: ReferenceFigures, settings: BucketSettings) -> datetime:
+    return frozen_cutoff(
+        ClockReading("the store", inventory.started_at, inventory.host_started_at),
+        [ClockReading(f"database {cut.database}", cut.snapshot_at, cut.host_snapshot_at) for cut in references.cuts],
+        settings.safety.min_age,
+    )
+
+
+def _manifest(
+    *,
+    sweep_id: str,
+    name: str,
+    inventory: InventoryFigures,
+    references: ReferenceFigures,
+    dangling: DanglingFigures,
+    figures: OrphanFigures,
+    cutoff: datetime,
+    confirms: str | None,
+    published_at: datetime,
+    settings: BucketSettings,
+    bound: dict[str, Any],
+) -> Manifest:
+    expires_at = published_at + settings.safety.plan_expiry
+    plans = {
+        prefix: PlanEntry(
+            prefix=prefix,
+            digest=plan_digest(
+                bound=bound,
+                sweep_id=sweep_id,
+                cutoff=cutoff,
+                expires_at=expires_at,
+                prefix=prefix,
+                chunks=plan.chunks,
+                sha256=plan.sha256,
+            ),
+            file=str(Path("orphans") / plan.file),
+            sha256=plan.sha256,
+            chunks=plan.chunks,
+            amount=figures.amounts[prefix, None],
+        )
+        for prefix, plan in figures.plans.items()
+    }
+    return Manifest(
+        version=MANIFEST_VERSION,
+        sweep_id=sweep_id,
+        bucket=name,
+        cutoff=cutoff,
+        published_at=published_at,
+        expires_at=expires_at,
+        inventory=inventory,
+        references=references,
+        dangling=dangling,
+        prefixes={
+            prefix: PrefixFigures(
+                inventory=amount,
+                holds={hold: held for (owner, hold), held in figures.amounts.items() if owner == prefix and hold is not None},
+                deletable=figures.amounts.get((prefix, None), NOTHING),
+            )
+            for prefix, amount in inventory.prefixes.items()
+        },
+        unowned=figures.amounts.get((None, "unowned"), NOTHING),
+        plans=plans,
+        earliest=figures.earliest,
+        confirms=confirms,
+        binding=bound,
+        digest=sweep_digest(bound=bound, sweep_id=sweep_id, cutoff=cutoff, expires_at=expires_at, plans=plans),
+    )

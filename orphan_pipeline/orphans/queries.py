@@ -1,0 +1,95 @@
+"""All SQL of the orphan stage, over four views: `inventory`, `refs`, `previous` (the orphan set of the last accepted sweep) and
+`restored` (what was ever brought back). Follow one object: not referenced, seen before, why not yet, which chunk."""
+
+CANARY_KEYS = 10
+"""Keys of chunk 0: small, so that a store that misbehaves is found out before a thousand keys are gone (rule 12)."""
+
+CHUNK_KEYS = 1000
+"""The most keys that one DeleteObjects request carries."""
+
+NO_PREVIOUS = """
+SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_modified,
+       NULL::TIMESTAMPTZ AS first_seen, NULL::INTEGER AS sightings, NULL::TIMESTAMPTZ AS sighted_at WHERE false
+"""
+
+NO_RESTORED = """
+SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_modified WHERE false
+"""
+
+# Exact: a key is compared as the bytes it is. A reference from any source, derived ones too, keeps the object.
+ORPHANS = """
+CREATE TEMP TABLE orphans AS
+WITH unreferenced AS (
+    SELECT * FROM inventory ANTI JOIN refs USING (key)
+), sighted AS (
+    -- Rule 7: the same object (key, ETag, time) as an orphan again. A gap that is not over yet neither counts nor resets.
+    SELECT unreferenced.*,
+           coalesce(previous.first_seen, $sweep_at) AS first_seen,
+           CASE WHEN previous.key IS NULL THEN 1
+                WHEN $sweep_at - previous.sighted_at >= $gap THEN previous.sightings + 1
+                ELSE previous.sightings END::INTEGER AS sightings,
+           CASE WHEN previous.key IS NULL OR $sweep_at - previous.sighted_at >= $gap THEN $sweep_at
+                ELSE previous.sighted_at END AS sighted_at,
+           brought_back.key IS NOT NULL AS was_restored
+    FROM unreferenced
+    LEFT JOIN previous USING (key, etag, last_modified)
+    LEFT JOIN (SELECT DISTINCT key, etag, last_modified FROM restored) AS brought_back USING (key, etag, last_modified)
+), aged AS (
+    -- Rule 3: the last_modified of a multipart object is when its upload began.
+    SELECT *, last_modified + CASE WHEN is_multipart THEN $multipart_grace ELSE INTERVAL 0 SECONDS END AS written_by FROM sighted
+), held AS (
+    SELECT *,
+           CASE WHEN prefix IS NULL THEN 'unowned'
+                WHEN {protected} THEN 'protected'
+                WHEN was_restored THEN 'restored'
+                WHEN written_by >= $cutoff THEN 'young'
+                WHEN sightings < $confirmations THEN 'unconfirmed' END AS hold
+    FROM aged
+)
+SELECT key, size, last_modified, etag, storage_class, is_multipart, prefix, first_seen, sightings, sighted_at,
+       -- The cap is not a gate: the oldest go now, the rest next time.
+       CASE WHEN hold IS NULL AND row_number() OVER (PARTITION BY hold IS NULL ORDER BY last_modified, key) > $max_deletions
+            THEN 'capped' ELSE hold END AS hold,
+       -- When this hold can end by the mere passing of time.
+       CASE WHEN hold IN ('young', 'unconfirmed')
+            THEN greatest(written_by + $min_age, sighted_at + $gap * greatest($confirmations - sightings, 0)) END AS ready_at
+FROM held
+ORDER BY prefix, key
+"""
+
+BY_PREFIX_AND_HOLD = """
+SELECT prefix, hold, count(*), coalesce(sum(size), 0)::BIGINT FROM orphans GROUP BY prefix, hold ORDER BY prefix, hold
+"""
+
+EARLIEST = """
+SELECT ready_at, hold FROM orphans WHERE ready_at IS NOT NULL ORDER BY ready_at LIMIT 1
+"""
+
+PLAN = f"""
+COPY (
+    SELECT CASE WHEN place <= {CANARY_KEYS} THEN 0 ELSE 1 + (place - {CANARY_KEYS} - 1) // {CHUNK_KEYS} END::INTEGER AS chunk,
+           * EXCLUDE (place)
+    FROM (
+        SELECT row_number() OVER (ORDER BY key) AS place,
+               key, size, last_modified, etag, storage_class, is_multipart, first_seen, sightings, sighted_at
+        FROM orphans WHERE prefix = $prefix AND hold IS NULL
+    ) ORDER BY place
+) TO $file (FORMAT parquet, COMPRESSION zstd)
+"""
+
+HOLDS = """
+COPY (
+    SELECT hold, ready_at, key, size, last_modified, etag, storage_class, is_multipart, first_seen, sightings, sighted_at
+    FROM orphans WHERE prefix = $prefix AND hold IS NOT NULL ORDER BY key
+) TO $file (FORMAT parquet, COMPRESSION zstd)
+"""
+
+DANGLING = """
+COPY (
+    SELECT key, source FROM refs ANTI JOIN inventory USING (key) WHERE NOT derived ORDER BY source, key
+) TO $file (FORMAT parquet, COMPRESSION zstd)
+"""
+
+DANGLING_BY_SOURCE = """
+SELECT source, count(*) FROM read_parquet($file) GROUP BY source ORDER BY source
+"""

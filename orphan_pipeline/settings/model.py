@@ -1,0 +1,275 @@
+"""The typed settings: every setting, its type, its default, its meaning, and what must hold between settings.
+
+The settings of a source and of safety stand in `sources` and `safety`; everything is imported from here.
+Reading the file and turning mistakes into lines belongs in `load`; what one value must look like in `checks` and
+`values`. Pure data: nothing here connects to anything, and secrets are names of environment variables.
+"""
+
+from datetime import timedelta
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from orphan_pipeline.settings import checks
+from orphan_pipeline.settings.checks import identifier
+from orphan_pipeline.settings.part import Flag, Part, Text
+from orphan_pipeline.settings.safety import DeletionSettings, SafetySettings
+from orphan_pipeline.settings.sources import (
+    Decode,
+    DropQuery,
+    KeyRules,
+    KeyStep,
+    Prepend,
+    ReferenceSettings,
+    Strip,
+)
+from orphan_pipeline.settings.values import EnvRef, Expected, Later, OneOf, duration_text, mistake, mistakes_below
+
+__all__ = [
+    "BucketSettings",
+    "DatabaseSettings",
+    "Decode",
+    "DeletionSettings",
+    "DropQuery",
+    "InventorySettings",
+    "KeyCredentials",
+    "KeyRules",
+    "KeyStep",
+    "PrefixSettings",
+    "Prepend",
+    "ProfileCredentials",
+    "ReferenceSettings",
+    "SafetySettings",
+    "ScheduleSettings",
+    "Settings",
+    "Strip",
+    "identifier",
+]
+
+
+class DatabaseSettings(Part):
+    url: Annotated[EnvRef, Expected("{env: NAME}")] = Field(
+        description="Where the database is: the environment variable that holds its URL."
+    )
+    system_identifier: Annotated[str, Field(pattern=r"^[0-9]{1,20}$"), Expected("digits in quotes")] | None = Field(
+        default=None,
+        description="The `system_identifier` that the server must have. It tells the original from a stale clone.",
+    )
+    replica: Annotated[None, Later("reading from a replica")] = Field(
+        default=None, exclude=True, description="The environment variable with the URL of a replica for snapshots."
+    )
+
+
+class ScheduleSettings(Part):
+    cron: Annotated[Text, AfterValidator(checks.cron)] = Field(
+        default="0 2 * * *", description="When the sweep of each bucket starts, in five cron fields."
+    )
+    timezone: Annotated[Text, AfterValidator(checks.timezone)] = Field(default="UTC", description="The time zone in which `cron` is meant.")
+
+
+class KeyCredentials(Part):
+    access_key_id: Annotated[EnvRef, Expected("{env: NAME}")] = Field(description="The environment variable that holds the access key id.")
+    secret_access_key: Annotated[EnvRef, Expected("{env: NAME}")] = Field(
+        description="The environment variable that holds the secret access key."
+    )
+    session_token: Annotated[EnvRef, Expected("{env: NAME}")] | None = Field(
+        default=None, description="The environment variable that holds the token of a temporary session."
+    )
+
+
+class ProfileCredentials(Part):
+    profile: Annotated[Text, AfterValidator(checks.non_empty)] = Field(
+        description="A profile of the AWS configuration files, in place of the keys."
+    )
+
+
+def _credentials(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "profile" in value and len(value) > 1:
+        raise mistake("found profile and keys together, expected one of the two", show_found=False)
+    return ProfileCredentials.model_validate(value) if "profile" in value else KeyCredentials.model_validate(value)
+
+
+class InventorySettings(Part):
+    source: Annotated[Literal["listing"], OneOf(words=("listing",), later={"s3_inventory": "reading S3 Inventory reports"})] = Field(
+        default="listing", alias="from", description="Where the inventory comes from: `listing` asks the bucket."
+    )
+    concurrency: Annotated[None, Later("parallel listing")] = Field(
+        default=None, exclude=True, description="How many listings run at once."
+    )
+    manifest: Annotated[None, Later("reading S3 Inventory reports")] = Field(
+        default=None, exclude=True, description="Where the S3 Inventory reports lie."
+    )
+    max_age: Annotated[None, Later("reading S3 Inventory reports")] = Field(
+        default=None, exclude=True, description="How old an S3 Inventory report may be."
+    )
+
+
+class PrefixSettings(Part):
+    path: Annotated[Text, AfterValidator(checks.prefix_path)] = Field(
+        description="A prefix under which keys may be deleted; ends in `/`. `(all)` is the whole bucket."
+    )
+    split: Annotated[int, Field(strict=True, ge=0, le=8), Expected("a whole number from 0 to 8")] = Field(
+        default=0, description="How many folders deep the prefix is cut into partitions of its own."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, data: Any) -> Any:
+        return {"path": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _whole_bucket_is_not_split(self) -> Self:
+        if self.path == checks.WHOLE_BUCKET and self.split:
+            raise mistakes_below((("split",), f"found {self.split}, expected 0, since (all) is not split"))
+        return self
+
+
+class BucketSettings(Part):
+    bucket: Annotated[Text, AfterValidator(checks.bucket_name)] = Field(description="The real bucket's name.")
+    endpoint: Annotated[Text, AfterValidator(checks.endpoint_url)] | None = Field(
+        default=None, description="The store's URL, such as `https://s3.example.com`. Leave it out on AWS."
+    )
+    region: Annotated[Text, AfterValidator(checks.region_name)] | None = Field(
+        default=None, description="The store's region. Left out: what boto3 finds."
+    )
+    credentials: Annotated[KeyCredentials | ProfileCredentials | None, BeforeValidator(_credentials), Expected("a mapping")] = Field(
+        default=None, description="The two keys and perhaps a token, or a profile. Left out: what boto3 finds."
+    )
+    path_style: Annotated[Literal["auto"] | bool, BeforeValidator(checks.path_style)] = Field(
+        default="auto",
+        description="Whether the bucket stands in the URL's path and not in its host: auto, true or false.",
+    )
+    inventory: InventorySettings = Field(default_factory=InventorySettings, description="How the inventory of the bucket is taken.")
+    prefixes: Annotated[
+        tuple[Annotated[PrefixSettings, Expected("a prefix such as uploads/, or a mapping")], ...],
+        Field(min_length=1),
+        Expected("a list of at least one prefix"),
+    ] = Field(description="Only keys under these prefixes can be deleted. `uploads/`, or `{path: uploads/, split: 1}`.")
+    protect: Annotated[tuple[Annotated[Text, AfterValidator(checks.protect_glob)], ...], Expected("a list of globs")] = Field(
+        default=(), description="Globs in gitignore's meaning; what they match is never deleted."
+    )
+    owners: Annotated[
+        tuple[Annotated[Text, AfterValidator(checks.owner)], ...],
+        Field(min_length=1),
+        Expected("a list of at least one e-mail address or team:name"),
+    ] = Field(default=("team:storage",), description="Who owns the assets in Dagster: e-mail addresses or `team:name`.")
+    references: Annotated[tuple[ReferenceSettings, ...], Field(min_length=1), Expected("a list of at least one reference source")] = Field(
+        description="Every place in the databases that says which keys are in use."
+    )
+    safety: SafetySettings = Field(default_factory=SafetySettings, description="What must hold before a key is deletable.")
+    deletion: DeletionSettings = Field(default_factory=DeletionSettings, description="How deletable keys are deleted.")
+
+    @model_validator(mode="after")
+    def _prefixes_apart(self) -> Self:
+        paths = [prefix.path for prefix in self.prefixes]
+        wrong = [(j, f"{paths[j]} overlaps {paths[i]}, expected one of the two") for i, j in checks.overlapping(paths)]
+        if wrong:
+            raise mistakes_below(*((("prefixes", j), text) for j, text in wrong))
+        return self
+
+    @model_validator(mode="after")
+    def _reference_names_unique(self) -> Self:
+        names = [source.name for source in self.references]
+        again = [i for i, name in enumerate(names) if name in names[:i]]
+        if again:
+            text = "found {!r}, which is another source's name too, expected a unique one"
+            raise mistakes_below(*((("references", i, "name"), text.format(names[i])) for i in again))
+        return self
+
+    @property
+    def store(self) -> str:
+        """What tells this bucket's store from another: host and port; empty for AWS."""
+        url = urlsplit(self.endpoint or "")
+        host = url.hostname or ""
+        port = url.port or (443 if url.scheme == "https" else 80)
+        return "" if not host or host.endswith(".amazonaws.com") else f"{host}:{port}"
+
+
+def _checked_names(value: dict[str, Any]) -> dict[str, Any]:
+    wrong = [((name,), text) for name, text in checks.wrong_with_names(list(value))]
+    if wrong:
+        raise mistakes_below(*wrong)
+    return value
+
+
+class Settings(Part):
+    file: Path = Field(default=Path("orphan_pipeline.yaml"), exclude=True, description="The file itself; set by load, never in it.")
+    lake: Annotated[Path, Expected("a folder such as ./lake")] = Field(
+        description="The folder for snapshots, plans and ledgers; relative to the folder of this file."
+    )
+    databases: Annotated[
+        dict[str, DatabaseSettings],
+        Field(min_length=1),
+        AfterValidator(_checked_names),
+        Expected("a mapping of at least one database"),
+    ] = Field(description="The PostgreSQL databases that refer to keys, each under a name of yours.")
+    buckets: Annotated[
+        dict[str, BucketSettings],
+        Field(min_length=1),
+        AfterValidator(_checked_names),
+        Expected("a mapping of at least one bucket"),
+    ] = Field(description="The buckets to sweep, each under a name of yours; asset keys begin with it.")
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="When sweeps start.")
+    demo: Flag = Field(default=False, description="Marks the demo's own file, which `check` points out.")
+    retention: Annotated[None, Later("deleting old sweeps")] = Field(default=None, exclude=True, description="How many sweeps are kept.")
+    notifications: Annotated[None, Later("sending notifications")] = Field(
+        default=None, exclude=True, description="Who is told of sweeps and gates."
+    )
+
+    @field_validator("lake", mode="before")
+    @classmethod
+    def _local_folder(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str) and value.lower().startswith("s3://"):
+            raise mistake("but a lake on S3 does not exist yet, expected a folder such as ./lake")
+        if not isinstance(value, str | Path) or not str(value).strip() or "://" in str(value) or "\0" in str(value):
+            raise mistake("expected a folder such as ./lake")
+        return (info.data.get("file", Path()).parent / Path(value).expanduser()).resolve()
+
+    @model_validator(mode="after")
+    def _databases_declared(self) -> Self:
+        known = ", ".join(self.databases)
+        wrong = [
+            (("buckets", name, "references", i, "database"), f"found {source.database!r}, expected one of {known}")
+            for name, bucket in self.buckets.items()
+            for i, source in enumerate(bucket.references)
+            if source.database not in self.databases
+        ]
+        if wrong:
+            raise mistakes_below(*wrong)
+        return self
+
+    @model_validator(mode="after")
+    def _buckets_apart(self) -> Self:
+        wrong = []
+        for (first, one), (second, other) in combinations(self.buckets.items(), 2):
+            if (one.store, one.bucket) != (other.store, other.bucket):
+                continue
+            ours, theirs = [[prefix.path for prefix in bucket.prefixes] for bucket in (one, other)]
+            for i, j in checks.overlapping(ours + theirs):
+                loc = ("buckets", second, "prefixes", j - len(ours))
+                text = f"{theirs[loc[3]]} overlaps {ours[i]} of buckets.{first}, which is the same bucket"
+                wrong.append((loc, f"{text}, expected one of the two"))
+        if wrong:
+            raise mistakes_below(*wrong)
+        return self
+
+    def warnings(self) -> tuple[str, ...]:
+        """One line for each setting that is allowed but lowers the protection or lets something be deleted."""
+        lines = ["this is the demo's settings file: its ages are for a demonstration only"] if self.demo else []
+        for name, bucket in self.buckets.items():
+            safety, at = bucket.safety, f"buckets.{name}"
+            if safety.allow_short_min_age:
+                age = duration_text(safety.min_age)
+                lines.append(f"{at}.safety.allow_short_min_age is true: min_age is {age}, the floor of 24h is off")
+            if safety.confirmations == 1:
+                lines.append(f"{at}.safety.confirmations is 1: one sweep is enough to delete")
+            if safety.confirmation_gap < timedelta(hours=1):
+                lines.append(f"{at}.safety.confirmation_gap is {duration_text(safety.confirmation_gap)}, under 1h")
+            if bucket.deletion.mode != "dry_run":
+                lines.append(f"{at}.deletion.mode is {bucket.deletion.mode}: planned objects can be deleted")
+        return tuple(lines)

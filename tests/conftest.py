@@ -1,0 +1,59 @@
+"""The real servers that tests share, one of each a session (or a pytest-xdist worker), started by the first test that
+asks for it."""
+
+from collections.abc import Callable, Iterator
+from secrets import token_hex
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from orphan_pipeline.demo.servers import ObjectStore, PostgresServer, running_postgres, running_seaweedfs
+
+MakeBucket = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    with running_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[ObjectStore]:
+    """Keeps keys exactly and lists them in order, but ignores ETags in DeleteObjects."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield ObjectStore(endpoint=f"http://{host}:{port}", access_key_id="moto", secret_access_key="moto")
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def make_bucket() -> MakeBucket:
+    """`make_bucket(store, versioned=False)` creates an empty bucket with a name of its own and returns the name."""
+
+    def make(store: ObjectStore, *, versioned: bool = False) -> str:
+        name = f"bucket-{token_hex(6)}"
+        client = store.client()
+        client.create_bucket(Bucket=name)
+        if versioned:
+            client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        return name
+
+    return make
+
+
+@pytest.fixture
+def database_url(postgres: PostgresServer) -> Iterator[str]:
+    """A fresh, empty database; dropped afterwards with whoever is still connected."""
+    name = f"test_{token_hex(6)}"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)

@@ -1,0 +1,204 @@
+"""Rule 4b on a real PostgreSQL: every element of every array yields a key, is declared to be ignored, or fails the sweep."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.settings.model import ReferenceSettings
+from references.conftest import Database, Take
+
+Source = Callable[..., ReferenceSettings]
+
+A = "$.attachments[*]"
+URL = "$.attachments[*].url"
+FILE = "$.attachments[*].file.key"
+
+
+def store(app: Database, *values: str | None, kind: str = "jsonb") -> None:
+    app.run(f"CREATE TABLE documents (id bigint PRIMARY KEY, data {kind})")
+    with app.admin.cursor() as cursor:
+        cursor.executemany("INSERT INTO documents VALUES (%s, %s)", list(enumerate(values, start=1)))
+
+
+def attachments(*elements: object) -> str:
+    return json.dumps({"attachments": elements})
+
+
+@pytest.mark.parametrize(
+    ("paths", "ignore", "document", "keys"),
+    [
+        ([A], (), attachments("a.jpg", "b.jpg"), ["a.jpg", "b.jpg"]),
+        ([A, URL], (), attachments("a.jpg", {"url": "b.jpg"}), ["a.jpg", "b.jpg"]),
+        ([URL, "$.attachments[*].thumb"], (), attachments({"url": "a", "thumb": "b"}), ["a", "b"]),
+        ([URL], (), attachments({"url": "a", "size": 3, "name": None}), ["a"]),
+        ([URL], (), attachments({"url": "a"}, {"url": "a"}), ["a", "a"]),
+        ([FILE], (), attachments({"file": {"key": "a"}}), ["a"]),
+        ([FILE, "$.attachments[*].file"], (), attachments({"file": "a"}, {"file": {"key": "b"}}), ["a", "b"]),
+        ([FILE, URL], (), attachments({"file": None, "url": "a"}), ["a"]),
+        ([URL], ("$.attachments[*].external",), attachments({"external": "x"}, {"url": "a"}), ["a"]),
+        ([URL], ("$.attachments[*].external",), attachments({"external": None, "url": None}), []),
+        # What stands in an ignored element still protects.
+        ([URL], ("$.attachments[*].external",), attachments({"external": "x", "url": "a"}), ["a"]),
+        ([URL], (URL,), attachments({"url": None}), []),
+        ([A], (A,), attachments(None, "a"), ["a"]),
+        ([A], (A,), '{"attachments": null}', []),
+        ([A], (), '{"attachments": []}', []),
+        ([A], (), '{"other": 1}', []),
+        ([A], (), "{}", []),
+        ([A], (), "null", []),
+        ([A], (), None, []),
+        ([A], (), '{"attachments": "a.jpg"}', ["a.jpg"]),
+        ([URL], (), '{"attachments": {"url": "a.jpg"}}', ["a.jpg"]),
+        (["$[*]"], (), '["a", "b"]', ["a", "b"]),
+        (["$.more.attachments[*]"], (), '{"more": null}', []),
+        (["$.more.attachments[*]"], (), '{"more": {"attachments": ["a"]}}', ["a"]),
+        (["$.avatar"], (), '{"avatar": "a"}', ["a"]),
+        (["$.avatar"], (), "{}", []),
+        (["$.avatar"], ("$.avatar",), '{"avatar": null}', []),
+        (["$.avatar"], ("$.deleted",), '{"avatar": 5, "deleted": true}', []),
+        (["$.avatar.key"], (), '{"avatar": {"key": "a"}}', ["a"]),
+        (["$.avatar.key"], (), '{"avatar": null}', []),
+        (["$"], (), '"a.jpg"', ["a.jpg"]),
+        ([A, "$.avatar"], (), '{"attachments": ["a"], "avatar": "b"}', ["a", "b"]),
+        (["$.a[*]", "$.b[*]"], (), '{"a": ["1"], "b": ["2"]}', ["1", "2"]),
+        (['$."my files"[*]."the key"'], (), '{"my files": [{"the key": "a"}]}', ["a"]),
+        (["$.exists[*].strict"], (), '{"exists": [{"strict": "a"}]}', ["a"]),
+        ([A], (), attachments(" a ", 'q"uo\\te', "é😀", "e\u0301", "a\nb"), [" a ", 'q"uo\\te', "é😀", "e\u0301", "a\nb"]),
+    ],
+)
+def test_what_a_document_says(
+    app: Database, take: Take, source: Source, paths: list[str], ignore: tuple[str, ...], document: str, keys: list[str]
+) -> None:
+    store(app, document)
+    snapshot = take(source(*paths, ignore=ignore))
+    assert sorted(snapshot.keys) == sorted(keys)
+    [figures] = snapshot.figures.sources
+    assert (figures.rows, figures.references, figures.without_key) == (1, len(keys), 0 if keys else 1)
+
+
+MEMBERS = "add the path of its key there, or one of its members to ignore"
+STRING = "expected a string; correct json_paths, or add a member of such values to ignore"
+OBJECT = "expected an object with the members that json_paths names; correct json_paths"
+EMPTY = "is an empty string, no key; correct the row, or add a member of such values to ignore"
+
+
+@pytest.mark.parametrize(
+    ("paths", "ignore", "document", "message"),
+    [
+        ([URL], (), attachments("a.jpg"), f'{A} is a string, "a.jpg"; json_paths finds no key in it: {MEMBERS}'),
+        ([A, URL], (), attachments({"href": "c"}), f'{A} is an object, {{"href": "c"}}; json_paths finds no key in it: {MEMBERS}'),
+        ([A, URL], (), attachments(["d"]), f'{A} is an array, ["d"]; json_paths finds no key in it: {MEMBERS}'),
+        # In lax mode this array would be unwrapped: the key would be found, and the ones beside it lost.
+        ([URL], (), attachments([{"url": "d"}]), f'{A} is an array, [{{"url": "d"}}]; json_paths finds no key in it: {MEMBERS}'),
+        ([A], (), attachments("a", 7), f"{A} is a number, 7; json_paths finds no key in it: {MEMBERS}"),
+        ([A], (), attachments(True), f"{A} is a boolean, true; json_paths finds no key in it: {MEMBERS}"),
+        ([A], (), attachments({}), f"{A} is an object, {{}}; json_paths finds no key in it: {MEMBERS}"),
+        ([A], (), attachments(None), f'{A} is null; if a null there stands for no key, add "{A}" to ignore'),
+        ([A], (), '{"attachments": null}', f'{A} is null; if a null there stands for no key, add "{A}" to ignore'),
+        ([URL], (), attachments({"url": None}), f'{URL} is null; if a null there stands for no key, add "{URL}" to ignore'),
+        ([URL], (), attachments({"url": 5}), f"{URL} is a number, 5; {STRING}"),
+        ([URL], (), attachments({"url": ["a"]}), f'{URL} is an array, ["a"]; {STRING}'),
+        ([URL, "$.attachments[*].thumb"], (), attachments({"url": "a", "thumb": 1}), f"$.attachments[*].thumb is a number, 1; {STRING}"),
+        ([URL, FILE], (), attachments({"url": "a", "file": ["b"]}), f'$.attachments[*].file is an array, ["b"]; {OBJECT}'),
+        ([FILE], (), attachments({"file": "a"}), f'$.attachments[*].file is a string, "a"; {OBJECT}'),
+        # An ignore that names where keys stand lets a null pass, nothing else.
+        ([A], (A,), attachments(7), f"{A} is a number, 7; json_paths finds no key in it: {MEMBERS}"),
+        ([URL], (URL,), attachments({"url": 5}), f"{URL} is a number, 5; {STRING}"),
+        ([A], (), attachments(""), f"{A} {EMPTY}"),
+        ([URL], (), attachments({"url": ""}), f"{URL} {EMPTY}"),
+        ([A], (), '["a.jpg"]', f'$ is an array, ["a.jpg"]; {OBJECT}'),
+        ([A], (), '"a.jpg"', f'$ is a string, "a.jpg"; {OBJECT}'),
+        (["$.more.attachments[*]"], (), '{"more": [{"attachments": ["a"]}]}', f'$.more is an array, [{{"attachments": ["a"]}}]; {OBJECT}'),
+        (["$.avatar"], (), '{"avatar": 5}', f"$.avatar is a number, 5; {STRING}"),
+        (["$.avatar"], (), '{"avatar": ["a"]}', f'$.avatar is an array, ["a"]; {STRING}'),
+        (["$.avatar"], (), '{"avatar": null}', '$.avatar is null; if a null there stands for no key, add "$.avatar" to ignore'),
+        (["$.avatar"], ("$.avatar",), '{"avatar": 5}', f"$.avatar is a number, 5; {STRING}"),
+        (["$[*]"], (), '["a", ["b"]]', f'$[*] is an array, ["b"]; json_paths finds no key in it: {MEMBERS}'),
+        ([A], (), attachments("x" * 200 + "", ["y" * 200]), f'{A} is an array, ["{"y" * 77}…; json_paths finds no key in it: {MEMBERS}'),
+    ],
+)
+def test_what_fails_the_sweep(
+    app: Database, take: Take, source: Source, paths: list[str], ignore: tuple[str, ...], document: str, message: str
+) -> None:
+    store(app, attachments() if paths[0].startswith("$.a") else None, document)
+    with pytest.raises(Refused) as refused:
+        take(source(*paths, ignore=ignore))
+    assert str(refused.value) == f"source documents in database app: row id = 2: {message}"
+
+
+@pytest.mark.parametrize("kind", ["jsonb", "json", "text", "varchar(200)", "char(200)"])
+def test_a_column_of_any_kind_that_holds_json(app: Database, take: Take, source: Source, kind: str) -> None:
+    store(app, attachments("a"), None, attachments("b"), kind=kind)
+    assert take(source(A)).keys == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "said"),
+    [
+        ("text", "{oops", "invalid input syntax for type json"),
+        ("text", "", "invalid input syntax for type json"),
+        ("json", '{"attachments": ["\\u0000"]}', "unsupported Unicode escape sequence"),
+    ],
+)
+def test_a_document_that_does_not_parse(app: Database, take: Take, source: Source, kind: str, document: str, said: str) -> None:
+    store(app, attachments("a"), document, attachments("b"), kind=kind)
+    with pytest.raises(Refused) as refused:
+        take(source(A))
+    assert str(refused.value) == f"source documents in database app: row id = 2: data does not parse: {said}"
+
+
+def test_a_column_that_holds_something_else(app: Database, take: Take, source: Source) -> None:
+    app.run("CREATE TABLE documents (id bigint, data text[])")
+    with pytest.raises(Refused) as refused:
+        take(source(A))
+    assert str(refused.value) == (
+        "source documents in database app: column data is of type text[], expected jsonb, json, or text that holds JSON"
+    )
+
+
+@pytest.mark.parametrize(
+    ("definition", "row_id", "label"),
+    [
+        ("id bigint PRIMARY KEY", "7", "row id = 7"),
+        ('id bigint, "No" int DEFAULT 3, PRIMARY KEY ("No", id)', "[3, 7]", "row (No, id) = [3, 7]"),
+        ("id bigint UNIQUE", "(0,1)", "row ctid = (0,1)"),
+    ],
+)
+def test_the_row_that_a_reference_comes_from(app: Database, take: Take, source: Source, definition: str, row_id: str, label: str) -> None:
+    app.run(
+        f"CREATE TABLE documents ({definition}, data jsonb)",
+        """INSERT INTO documents (id, data) VALUES (7, '["a"]')""",
+    )
+    assert take(source("$[*]")).rows == [("a", "documents", False, row_id)]
+    app.run("TRUNCATE documents", """INSERT INTO documents (id, data) VALUES (7, '[4]')""")
+    with pytest.raises(Refused, match="is a number, 4") as refused:
+        take(source("$[*]"))
+    assert f": {label}: " in str(refused.value)
+
+
+def test_rows_of_views_and_partitions(app: Database, take: Take, source: Source) -> None:
+    app.run(
+        "CREATE TABLE parted (id bigint, data jsonb) PARTITION BY LIST (id)",
+        "CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1)",
+        "CREATE TABLE parted_2 PARTITION OF parted FOR VALUES IN (2)",
+        """INSERT INTO parted VALUES (1, '["a"]'), (2, '["b", "c"]')""",
+        "CREATE VIEW documents AS SELECT data FROM parted ORDER BY id",
+    )
+    assert [row[::3] for row in take(source("$[*]")).rows] == [("a", "1"), ("b", "2"), ("c", "2")]
+    parted = take(source("$[*]", table="parted")).rows
+    assert sorted(row[::3] for row in parted) == [
+        ("a", "parted_1 (0,1)"),
+        ("b", "parted_2 (0,1)"),
+        ("c", "parted_2 (0,1)"),
+    ]
+
+
+def test_names_are_quoted(app: Database, take: Take, source: Source) -> None:
+    app.run(
+        "CREATE SCHEMA other",
+        'CREATE TABLE other."Documents" (id bigint PRIMARY KEY, "Data" jsonb)',
+        """INSERT INTO other."Documents" VALUES (1, '["a"]')""",
+    )
+    assert take(source("$[*]", table="other.Documents", column="Data")).keys == ["a"]
