@@ -1,0 +1,88 @@
+"""A whole sweep beside the plain script, on one SeaweedFS and one PostgreSQL, in turns. Ours includes everything a run in production
+includes: the command's start, Dagster's run, both snapshots in the lake, dangling references, holds, gates, plans, manifest."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+from orphan_pipeline.demo.data import demo_data
+from orphan_pipeline.demo.fill import create_bucket, fill_bucket, fill_database, upload_young
+from orphan_pipeline.demo.servers import running_servers
+from orphan_pipeline.demo.settings_file import render_settings, settings_environment
+
+OBJECTS = 20_000
+ROUNDS = 3
+KIB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """`peak_mb`: the largest single process of all that the command started."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    output: str
+
+
+def measure(objects: int = OBJECTS) -> str:
+    """JSON: medians of both, and the ratio of their times round by round."""
+    with tempfile.TemporaryDirectory(prefix="orphan_pipeline-bench-") as name, running_servers(Path(name)) as servers:
+        folder = Path(name)
+        data = demo_data(objects)
+        create_bucket(servers.store)
+        fill_bucket(servers.store, data, lambda _: None)
+        upload_young(servers.store, data)
+        url = servers.postgres.create_database("bench")
+        fill_database(url, data)
+        settings = folder / "orphan_pipeline.yaml"
+        settings.write_text(render_settings(servers.store), encoding="utf-8")
+        environment = {
+            **os.environ,
+            **settings_environment(servers.store, url),
+            "ORPHAN_PIPELINE_SETTINGS": str(settings),
+            "DAGSTER_HOME": str(folder / "dagster"),
+        }
+        ours, plain = [], []
+        for _ in range(ROUNDS):
+            plain.append(_run([sys.executable, "-m", "benchmarks.plain_script"], environment))
+            ours.append(_run([str(Path(sys.executable).with_name("orphan-pipeline")), "sweep", "--json"], environment))
+    figures = json.loads(ours[-1].output)["media"]
+    return json.dumps(
+        {
+            "benchmark": "sweep",
+            "objects": figures["objects"],
+            "orphans": {"ours": figures["orphans"], "plain_script": int(plain[-1].output)},
+            "ours": _medians(ours),
+            "plain_script": _medians(plain),
+            "ours_over_plain_script_wall": round(
+                statistics.median(o.wall_seconds / p.wall_seconds for o, p in zip(ours, plain, strict=True)), 2
+            ),
+        },
+        indent=2,
+    )
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> Measured:
+    began = perf_counter()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read().decode()
+    if process.returncode != 0:
+        raise RuntimeError(f"{command[0]} ended with status {process.returncode}")
+    return Measured(perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / KIB, text)
+
+
+def _medians(runs: Sequence[Measured]) -> dict[str, float]:
+    lines = [asdict(run) for run in runs]
+    return {name: round(statistics.median(line[name] for line in lines), 2) for name in ("wall_seconds", "cpu_seconds", "peak_mb")}
