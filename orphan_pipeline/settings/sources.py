@@ -92,7 +92,8 @@ class ReferenceSettings(Part):
         description="Where in a document keys stand, such as `$.attachments[*].url`.",
     )
     ignore: Annotated[tuple[JsonPathText, ...], Expected("a list of paths")] = Field(
-        default=(), description="Paths that mark an element of the array as one that holds no key."
+        default=(),
+        description="Paths that mark an element of the array as one that holds no key. A path that also stands in `json_paths`, or an array itself, excuses a null there and nothing else.",
     )
     sql: Annotated[Text, AfterValidator(checks.sql_query)] | None = Field(
         default=None,
