@@ -4,7 +4,7 @@ from importlib import import_module
 
 import click
 
-BENCHMARKS = ("sweep",)
+BENCHMARKS = ("sweep", "listing")
 
 
 @click.command()

@@ -11,7 +11,6 @@ from orphan_pipeline.assets.shell import sweep_id_of
 from orphan_pipeline.lake.files import read_document
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.manifest import Manifest
-from orphan_pipeline.partitions import prefix_partitions
 from orphan_pipeline.settings.model import ScheduleSettings
 
 SWEEP_TAG = "orphan_pipeline/sweep"
@@ -35,7 +34,6 @@ def deletion_job(bucket: str) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         names.deletion_job,
         selection=dg.AssetSelection.assets(names.asset("deleted_objects")),
-        partitions_def=prefix_partitions(bucket),
         description=f"Carries out the plan of one prefix of {bucket}.",
     )
 

@@ -4,10 +4,12 @@ import dagster as dg
 
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import bucket_lake, one_line_failures, sweep_id_of, table_metadata
+from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
 from orphan_pipeline.orphans.dangling import DANGLING, write_dangling
 from orphan_pipeline.orphans.manifest import DanglingFigures
+from orphan_pipeline.references.snapshot import ReferenceFigures
 from orphan_pipeline.settings.model import BucketSettings
 
 
@@ -26,9 +28,12 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
     )
     def dangling_references(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         sweep = bucket_lake(context, name).sweep(sweep_id_of(context.run))
-        with one_line_failures(), sweep.writing("dangling") as folder:
-            figures = write_dangling(sweep, folder)
-            write_document(folder / FIGURES, DanglingFigures, figures)
+        with one_line_failures():
+            sweep.figures("inventory", InventoryFigures)  # refuses where a snapshot of this sweep is missing
+            sweep.figures("references", ReferenceFigures)
+            with sweep.writing("dangling") as folder:
+                figures = write_dangling(sweep, folder)
+                write_document(folder / FIGURES, DanglingFigures, figures)
         return dg.MaterializeResult(
             metadata={
                 **table_metadata(

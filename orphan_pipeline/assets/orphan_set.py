@@ -8,6 +8,7 @@ import dagster as dg
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, sweep_id_of, table_metadata
 from orphan_pipeline.gates import GATES, PREFIX_GATES, Gate, evaluate
+from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.orphans.manifest import Manifest
 from orphan_pipeline.orphans.publish import gate_limits, publish_sweep
 from orphan_pipeline.orphans.snapshot import PLAN
@@ -37,8 +38,10 @@ def orphan_set(name: str, settings: BucketSettings, databases: dict[str, Databas
         lake = bucket_lake(context, name)
         sweep = lake.sweep(sweep_id_of(context.run))
         with one_line_failures():
+            # Before the manifest: a run lost in between would leave a sweep that is finished, and whose prefixes no run can name.
+            prefixes = sweep.figures("inventory", InventoryFigures).prefixes
+            context.instance.add_dynamic_partitions(names.prefixes, list(prefixes))
             manifest = publish_sweep(sweep, name=name, lake=lake, settings=settings, databases=databases, report=context.log.info)
-        context.instance.add_dynamic_partitions(names.prefixes, list(manifest.prefixes))
         context.log.info(closing_line(manifest))
         plans = [str(sweep.root / plan.file) for plan in manifest.plans.values()]
         return dg.MaterializeResult(
@@ -80,12 +83,15 @@ def _check_result(name: str, gates: list[Gate]) -> dg.AssetCheckResult:
     """One check a gate; where it is asked of several sources or prefixes, all must pass and the worst ones are told."""
     tripped = [gate for gate in gates if not gate.passed]
     told = tripped or gates
+    # As numbers of their own, since the UI draws those over the sweeps; of several gates the first that tripped, else the first.
+    plotted = {"found": round(told[0].found, 6), "limit": told[0].limit} if told else {}
     return dg.AssetCheckResult(
         check_name=name,
         passed=not tripped,
         severity=dg.AssetCheckSeverity.WARN if name in PREFIX_GATES else dg.AssetCheckSeverity.ERROR,
         description="; ".join(gate.message for gate in told[:5]) or "nothing to compare",
         metadata={
+            **plotted,
             "gates": dg.MetadataValue.table(
                 [
                     dg.TableRecord(
@@ -108,6 +114,6 @@ def _check_result(name: str, gates: list[Gate]) -> dg.AssetCheckResult:
                         dg.TableColumn("message", "string"),
                     ]
                 ),
-            )
+            ),
         },
     )

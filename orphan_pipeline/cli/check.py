@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 
 from orphan_pipeline.cli.common import (
     bucket_option,
@@ -17,7 +16,6 @@ from orphan_pipeline.cli.common import (
     settings_option,
 )
 from orphan_pipeline.deletion.preflight import shortest_noncurrent_days, versioning_of
-from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.cut import DatabaseUnderCut, open_cut
 from orphan_pipeline.references.extract import count_rows
 from orphan_pipeline.settings.model import BucketSettings, Settings
@@ -66,9 +64,9 @@ def _state(running: bool) -> str:
 
 
 def _bucket(settings: BucketSettings) -> dict[str, Any]:
-    from orphan_pipeline.resources.bucket import bucket_resource
+    from orphan_pipeline.resources.bucket import bucket_resource, refusing_store_errors
 
-    try:
+    with refusing_store_errors(settings.bucket):
         client = bucket_resource(settings).get_client()
         client.head_bucket(Bucket=settings.bucket)
         days = shortest_noncurrent_days(client, settings.bucket)
@@ -77,8 +75,6 @@ def _bucket(settings: BucketSettings) -> dict[str, Any]:
             "versioning": versioning_of(client, settings.bucket),
             "noncurrent_versions_kept": "for ever" if days is None else f"{days} days",
         }
-    except (ClientError, BotoCoreError) as error:
-        raise Refused(f"bucket {settings.bucket}: the store does not answer as expected: {error}") from error
 
 
 def _sources(settings: Settings, bucket: BucketSettings) -> list[dict[str, Any]]:

@@ -107,7 +107,7 @@ def run_job(
     runs: "Runs", job: str, *, what: str, config: Mapping[str, object] | None = None, tags: Mapping[str, str] | None = None
 ) -> "Ended":
     """Runs one job to its end and shows its progress on stderr."""
-    with err.status(f"{what}: starting") as status:
+    with err.status(f"{escape(what)}: starting") as status:
 
         def told(said: "Told") -> None:
             if said.line is None:

@@ -1,6 +1,7 @@
 """`orphan-pipeline delete`: carries out plans, one run a prefix. Asks first; approves a tripped gate only for the digest that is named."""
 
 import getpass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,18 @@ if TYPE_CHECKING:
     from orphan_pipeline.resources.runs import Runs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """What the store answered, by prefix and outcome, and the line of each prefix whose run failed."""
+
+    totals: dict[str, dict[str, Amount]]
+    failures: dict[str, str]
+
+    @property
+    def failure(self) -> str | None:
+        return "; ".join(f"{prefix}: {failure}" for prefix, failure in self.failures.items()) or None
+
+
 @click.command("delete")
 @settings_option
 @bucket_option
@@ -66,24 +79,29 @@ def command(
     name, own = one_bucket(settings, bucket)
     lake = lake_of(settings, name)
     manifest, plans = _chosen(lake, digest, prefix)
-    dry_run = own.deletion.mode == "dry_run"
-    if approval is not None:
-        _approve(lake, own, manifest, approval)
+    approved = _whole_digest(manifest, approval) if approval is not None else None
     if not as_json:
         _show(name, own, manifest, plans)
+    if plans or approved:
+        confirm(_question(own, manifest, plans, approved), yes=yes)
+    if approved:  # only now: an approval that outlived a "no" would let the sensor delete what nobody agreed to
+        overridden = [gate for gate in evaluate(manifest, gate_limits(own)) if not gate.passed]
+        approve(lake, approved, overridden, by=getpass.getuser(), at=datetime.now(UTC))
+    deleted = Deleted(totals={}, failures={})
     if plans:
-        objects = sum(plan.amount.objects for plan in plans)
-        confirm(f"{'Pretend to delete' if dry_run else 'Delete'} {objects:,} objects from {own.bucket}?", yes=yes)
-    with opened_runs(settings.file.parent) as runs:
-        totals = delete_plans(runs, settings, name, manifest, plans)
+        with opened_runs(settings.file.parent) as runs:
+            deleted = delete_plans(runs, settings, name, manifest, plans)
+    else:
+        err.print("nothing to delete: there is no plan")
     if as_json:
-        by_prefix = {prefix: {outcome: amount.objects for outcome, amount in found.items()} for prefix, found in totals.items()}
-        print_json({"mode": own.deletion.mode, "sweep": manifest.sweep_id, "prefixes": by_prefix})
+        by_prefix = {prefix: {outcome: amount.objects for outcome, amount in found.items()} for prefix, found in deleted.totals.items()}
+        print_json({"mode": own.deletion.mode, "sweep": manifest.sweep_id, "failures": deleted.failures, "prefixes": by_prefix})
+    if deleted.failure is not None:
+        raise Refused(deleted.failure)
 
 
-def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest, plans: list[PlanEntry]) -> dict[str, dict[str, Amount]]:
-    """One run a plan, one after the other. Gives what the store answered, by prefix and outcome; raises Refused, after the last,
-    when a run failed."""
+def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest, plans: list[PlanEntry]) -> Deleted:
+    """One run a plan, one after the other; a run that fails does not keep the next from being tried."""
     from orphan_pipeline.assets.names import Names
     from orphan_pipeline.automation import SWEEP_TAG, deletion_config
     from orphan_pipeline.resources.runs import PARTITION_TAG
@@ -109,9 +127,7 @@ def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest
             [[prefix, outcome, a.objects, a.bytes] for prefix, found in totals.items() for outcome, a in found.items()],
         )
     )
-    if failures:
-        raise Refused("; ".join(f"{prefix}: {failure}" for prefix, failure in failures.items()))
-    return totals
+    return Deleted(totals=totals, failures=failures)
 
 
 def _chosen(lake: BucketLake, digest: str | None, prefix: str | None) -> tuple[Manifest, list[PlanEntry]]:
@@ -129,12 +145,20 @@ def _chosen(lake: BucketLake, digest: str | None, prefix: str | None) -> tuple[M
     return latest, [latest.plans[prefix]] if prefix in latest.plans else []
 
 
-def _approve(lake: BucketLake, settings: BucketSettings, manifest: Manifest, digest: str) -> None:
+def _question(settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry], approved: str | None) -> str:
+    doing = "Pretend to delete" if settings.deletion.mode == "dry_run" else "Delete"
+    asked = [f"{doing} {sum(plan.amount.objects for plan in plans):,} objects from {settings.bucket}"] if plans else []
+    if approved:
+        what = "every plan of the sweep" if approved == manifest.digest else "one plan"
+        asked.insert(0, f"Let tripped gates pass for {what} ({approved[:16]})")
+    return " and ".join(asked) + "?"
+
+
+def _whole_digest(manifest: Manifest, digest: str) -> str:
     whole = [d for d in (manifest.digest, *(plan.digest for plan in manifest.plans.values())) if d.startswith(digest)]
     if len(digest) < 8 or len(whole) != 1:
         raise Refused(f"--approve: found {digest!r}, expected at least 8 characters of the digest of this sweep or of one of its plans")
-    overridden = [gate for gate in evaluate(manifest, gate_limits(settings)) if not gate.passed]
-    approve(lake, whole[0], overridden, by=getpass.getuser(), at=datetime.now(UTC))
+    return whole[0]
 
 
 def _show(name: str, settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry]) -> None:

@@ -35,6 +35,12 @@ class Commands(click.Group):
         except Refused as error:
             click.echo(f"refused: {error}", err=True)
             sys.exit(REFUSED)
+        except OSError as error:
+            click.echo(f"failed: {error}", err=True)
+            sys.exit(REFUSED)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            sys.exit(REFUSED)
 
 
 @click.command(cls=Commands)

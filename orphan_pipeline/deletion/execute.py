@@ -16,6 +16,7 @@ from orphan_pipeline.progress import Progress
 
 PLAN_COLUMNS = ["chunk", "key", "etag", "size", "last_modified"]
 ROWS_A_READ = 10_000
+GONE = ("deleted", "unknown")
 NO_MARKER = (None, "null")
 """What a store answers when versioning is off or suspended (SeaweedFS and S3 give the marker the id `null`: the object is lost)."""
 
@@ -28,10 +29,17 @@ class Deleter(Protocol):
 
 
 def chunks_of(plan: Path) -> Iterator[tuple[int, list[Planned]]]:
-    """The plan's chunks in order, read in a stream: one chunk and one read-ahead are in memory."""
+    """The plan's chunks in order, read in a stream: one chunk and one read-ahead are in memory.
+
+    Raises ValueError when a chunk's rows do not stand together: the rest of it would be taken for finished, and never be deleted.
+    """
+    last = -1
     batches = pq.ParquetFile(plan).iter_batches(batch_size=ROWS_A_READ, columns=PLAN_COLUMNS)
     lines = (line for batch in batches for line in batch.to_pylist())
     for chunk, members in groupby(lines, key=lambda line: line["chunk"]):
+        if chunk <= last:
+            raise ValueError(f"{plan}: chunk {chunk} comes after chunk {last}")
+        last = chunk
         yield (
             chunk,
             [Planned(line["key"], line["etag"], line["size"], line["last_modified"]) for line in members],
@@ -60,7 +68,5 @@ def pretend(planned: Sequence[Planned], *, unsettled: bool) -> list[Answer]:
 def _stop_without_markers(chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
     """Rule 12: no marker id means that versioning was suspended and the object is gone for good. Stop before the next chunk."""
     for one, answer in zip(planned, answers, strict=True):
-        if answer.outcome == "deleted" and answer.version_id in NO_MARKER:
-            raise Refused(
-                f"chunk {chunk}: the store deleted {one.key!r} without a delete marker: was versioning suspended? Stopped at once"
-            )
+        if answer.outcome in GONE and answer.version_id in NO_MARKER:
+            raise Refused(f"chunk {chunk}: {one.key!r} is gone without a delete marker: was versioning suspended? Stopped at once")

@@ -13,21 +13,36 @@ NOT_FOUND = 404
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """`etag` of the current object, or `marker`, the version id of the delete marker that hides the key; neither: nothing is there."""
+    """`etag` of the current object, or `marker`, the version id of the delete marker that hides the key; neither: nothing is there.
+    `behind`: the ETag of the newest version under the marker, if it was looked for and is there."""
 
     etag: str | None = None
     marker: str | None = None
+    behind: str | None = None
 
 
 def look(client: "S3Client", bucket: str, key: str) -> Current:
-    """One HeadObject; only when that finds nothing are the key's versions listed, since not every store's 404 tells of a marker."""
+    """One HeadObject, whose 404 tells of a marker on most stores; where it does not, the key's versions are listed."""
     try:
         return Current(etag=client.head_object(Bucket=bucket, Key=key)["ETag"].strip('"'))
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != NOT_FOUND:
             raise
+        headers = error.response["ResponseMetadata"]["HTTPHeaders"]
+        if headers.get("x-amz-delete-marker") == "true" and "x-amz-version-id" in headers:
+            return Current(marker=headers["x-amz-version-id"])
+    return look_behind(client, bucket, key)
+
+
+def look_behind(client: "S3Client", bucket: str, key: str) -> Current:
+    """One listing of the key's versions (more only where very many keys begin with this one): also says what a marker hides."""
+    marker = None
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
-        for marker in page.get("DeleteMarkers", []):
-            if marker["Key"] == key and marker["IsLatest"]:
-                return Current(marker=marker["VersionId"])
-    return Current()
+        for found in page.get("DeleteMarkers", []):
+            if found["Key"] == key and found["IsLatest"]:
+                marker = found["VersionId"]
+        for version in page.get("Versions", []):
+            if version["Key"] == key:  # the newest of them comes first
+                etag = version["ETag"].strip('"')
+                return Current(etag=etag) if version["IsLatest"] else Current(marker=marker, behind=etag)
+    return Current(marker=marker)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from botocore.exceptions import ClientError
 
+from orphan_pipeline.deletion.looking import look
+from orphan_pipeline.deletion.requests import NOT_THE_PLANNED_OBJECT
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.prefixes import OWN_PREFIX
 
@@ -57,26 +59,37 @@ def refuse_unless_undoable(client: "S3Client", bucket: str, undo_window: timedel
 
 
 def refuse_unless_conditional(client: "S3Client", bucket: str) -> None:
-    """Tries a delete with a wrong ETag on a throw-away object; raises Refused when the store deletes it all the same."""
+    """Tries both kinds of delete with a wrong ETag on a throw-away object; raises Refused unless the store says no to each and the
+    object still stands. Nothing of the probe stays behind, neither version nor delete marker."""
     key = f"{OWN_PREFIX}probe-{uuid.uuid4().hex}"
-    created = client.put_object(Bucket=bucket, Key=key, Body=b"probe")
     try:
-        response = client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key, "ETag": f'"{STALE_ETAG}"'}]})
-        marker = next((deleted.get("DeleteMarkerVersionId") for deleted in response.get("Deleted", [])), None)
-        ignored = bool(response.get("Deleted"))
+        for attempt in (_delete_together, _delete_alone):
+            client.put_object(Bucket=bucket, Key=key, Body=b"probe")
+            code = attempt(client, bucket, key)
+            if code not in NOT_THE_PLANNED_OBJECT or look(client, bucket, key).etag is None:
+                raise Refused(
+                    f"bucket {bucket}: the store answered {code or 'Deleted'} to a delete with a wrong ETag, expected "
+                    "PreconditionFailed: an object that changed meanwhile could be lost, so nothing is deleted here"
+                )
     finally:
-        _remove(client, bucket, key, created.get("VersionId"))
-    if ignored:
-        _remove(client, bucket, key, marker)
-        raise Refused(
-            f"bucket {bucket}: the store deletes an object although the ETag given is wrong, so an object that changed meanwhile "
-            "could be lost: nothing is deleted here"
-        )
+        _remove_every_version(client, bucket, key)
 
 
-def _remove(client: "S3Client", bucket: str, key: str, version_id: str | None) -> None:
-    """The throw-away object, and on a versioned bucket exactly its version, so that nothing of the probe stays."""
-    if version_id:
-        client.delete_object(Bucket=bucket, Key=key, VersionId=version_id)
-    else:
-        client.delete_object(Bucket=bucket, Key=key)
+def _delete_together(client: "S3Client", bucket: str, key: str) -> str | None:
+    response = client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key, "ETag": f'"{STALE_ETAG}"'}]})
+    return next((error.get("Code") for error in response.get("Errors", [])), None)
+
+
+def _delete_alone(client: "S3Client", bucket: str, key: str) -> str | None:
+    try:
+        client.delete_object(Bucket=bucket, Key=key, IfMatch=f'"{STALE_ETAG}"')
+    except ClientError as error:
+        return error.response["Error"].get("Code")
+    return None
+
+
+def _remove_every_version(client: "S3Client", bucket: str, key: str) -> None:
+    """What stands in the store, not what was answered: an answer may be lost. Nobody else has a key with this prefix."""
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
+        for version in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+            client.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])

@@ -1,19 +1,22 @@
 """Takes back what a ledger says was deleted (rule 12): removes our delete marker, so that the object behind it is current again, and
-looks whether it is. Only our own marker is ever removed, and only while it is what hides the key; a newer object is never touched.
+looks whether it is. Only our own marker is ever removed, only while it is what hides the key and only when the planned object is
+what it hides; a newer object is never touched.
 
 `{bucket}/restores/{restore_id}/{chunk}.parquet`, one row a key: key, etag, size, last_modified, version_id (the marker), outcome,
-code, at. Later sweeps hold what stands there as `restored`.
+code, at. It is written before the first marker goes and again with the outcomes. Later sweeps hold every object that stands there
+as `restored`, whatever the outcome: somebody asked for it, so were it ever back, were it by a restore that was killed, it stays.
 
 | outcome | meaning |
 |---|---|
 | restored | the planned object is current again |
 | newer | another object has the key now: left alone |
-| deleted_again | a later delete marker, not ours, hides it: left alone |
-| lost | neither is there: the version is gone |
+| deleted_again | a later delete marker hides it: left alone |
+| lost | the version is gone, or its marker has no id of its own (`null`: versioning was suspended): left alone |
+| asked | the restore did not get as far as looking: run it again |
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,9 +25,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from orphan_pipeline.deletion.ledger import LEDGER, Ledger
-from orphan_pipeline.deletion.looking import look
+from orphan_pipeline.deletion.looking import Current, look, look_behind
+from orphan_pipeline.deletion.requests import TRY_AGAIN, remove_markers
 from orphan_pipeline.duck import arrow_batches, duck, rows
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import written_whole
@@ -36,8 +41,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Restored = Literal["restored", "newer", "deleted_again", "lost"]
+ASKED = "asked"
+NO_ID = "null"
+"""The version id that an object can have too, so that removing it could remove an object."""
+
 KEYS_A_FILE = 1000
 LOOKS_AT_ONCE = 16
+ATTEMPTS = 6
 
 # `unknown` may be the application's own delete: only a key that somebody names is brought back from it.
 RESTORABLE = """
@@ -69,6 +79,8 @@ def ledgers_to_restore(lake: BucketLake, *, plan: str = "", prefix: str = "", ke
     folders = lake.ledgers()
     if plan:
         folders = [folder for folder in folders if folder.name.startswith(plan)]
+        if len(folders) > 1:
+            raise Refused(f"restore: {len(folders)} plans have a digest that begins with {plan!r}, expected one")
     elif prefix:
         plans = {entry.digest for manifest in read_manifests(lake) for entry in manifest.plans.values() if entry.prefix == prefix}
         folders = [folder for folder in folders if folder.name in plans]
@@ -88,17 +100,23 @@ def restore(
     report: Callable[[str], None],
 ) -> RestoreTotals:
     """Brings back every key that these ledger files say was deleted, or just `key`. What is current already counts as restored, so
-    a restore that was interrupted can be run again."""
+    a restore that was interrupted can be run again.
+
+    Raises Refused when there is nothing to bring back, or when the store will not remove a marker.
+    """
     totals: Counter[Restored] = Counter()
     progress = Progress("restore", "keys", report)
-    for number, lines in enumerate(_restorable(ledgers, key, spill_under=folder)):
-        with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-            outcomes = list(pool.map(lambda line: _restore_one(client, bucket, line), lines))
-        with written_whole(folder / f"{number:08d}.parquet") as unfinished:
-            pq.write_table(_as_table(lines, outcomes), unfinished, compression="zstd")
-        totals.update(outcomes)
-        progress.add(len(lines))
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        for number, lines in enumerate(_restorable(ledgers, key, spill_under=folder)):
+            file = folder / f"{number:08d}.parquet"
+            _write(file, lines, [ASKED] * len(lines))
+            outcomes = _restore_chunk(client, bucket, lines, pool)
+            _write(file, lines, outcomes)
+            totals.update(outcomes)
+            progress.add(len(lines))
     progress.finish()
+    if not totals:
+        raise Refused(f"restore: the ledger says of no object{f' with the key {key!r}' if key else ''} that it was deleted")
     return RestoreTotals(**{outcome: totals[outcome] for outcome in get_args(Restored)})
 
 
@@ -120,19 +138,56 @@ def _restorable(ledgers: list[str], key: str | None, *, spill_under: Path) -> It
             yield batch.to_pylist()
 
 
-def _restore_one(client: "S3Client", bucket: str, line: dict[str, Any]) -> Restored:
-    current = look(client, bucket, line["key"])
-    if current.marker == line["version_id"]:
-        client.delete_object(Bucket=bucket, Key=line["key"], VersionId=line["version_id"])
-        current = look(client, bucket, line["key"])
+def _restore_chunk(client: "S3Client", bucket: str, lines: list[dict[str, Any]], pool: ThreadPoolExecutor) -> list[Restored]:
+    """Two requests a key: what stands there, and what stands there after the markers are gone."""
+    before = list(pool.map(lambda line: look_behind(client, bucket, line["key"]), lines))
+    ours = [line for line, current in zip(lines, before, strict=True) if _hidden_by_us(line, current)]
+    _remove(client, bucket, {line["key"]: line["version_id"] for line in ours})
+    after = dict(zip((line["key"] for line in ours), pool.map(lambda line: look(client, bucket, line["key"]), ours), strict=True))
+    return [_outcome(line, after.get(line["key"], current)) for line, current in zip(lines, before, strict=True)]
+
+
+def _hidden_by_us(line: dict[str, Any], current: Current) -> bool:
+    """Were anything else behind the marker, its removal would bring back what the application had replaced."""
+    ours: str = line["version_id"]
+    return ours != NO_ID and current == Current(marker=ours, behind=line["etag"])
+
+
+def _remove(client: "S3Client", bucket: str, markers: dict[str, str]) -> None:
+    left = dict(markers)
+
+    def remove_the_rest() -> bool:
+        refused = remove_markers(client, bucket, left)
+        for key, code in refused.items():
+            if code not in TRY_AGAIN:
+                raise Refused(f"restore: the store would not remove the delete marker of {key!r}: {code}")
+        for key in left.keys() - refused.keys():
+            del left[key]
+        return bool(left)
+
+    Retrying(
+        retry=retry_if_result(bool),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_random_exponential(multiplier=0.5, max=20),
+        retry_error_callback=_give_up,
+    )(remove_the_rest)
+
+
+def _give_up(_: RetryCallState) -> bool:
+    raise Refused(f"restore: the store is still too busy to remove delete markers after {ATTEMPTS} attempts: run it again later")
+
+
+def _outcome(line: dict[str, Any], current: Current) -> Restored:
     if current.etag is not None:
         return "restored" if current.etag == line["etag"] else "newer"
-    return "lost" if current.marker is None else "deleted_again"
+    return "lost" if current.marker in (None, line["version_id"]) else "deleted_again"
 
 
-def _as_table(lines: list[dict[str, Any]], outcomes: list[Restored]) -> pa.Table:
+def _write(file: Path, lines: list[dict[str, Any]], outcomes: Sequence[str]) -> None:
     now = datetime.now(UTC)
-    return pa.Table.from_pylist(
+    table = pa.Table.from_pylist(
         [{**line, "outcome": outcome, "code": None, "at": now} for line, outcome in zip(lines, outcomes, strict=True)],
         schema=LEDGER,
     )
+    with written_whole(file) as unfinished:
+        pq.write_table(table, unfinished, compression="zstd")

@@ -4,7 +4,7 @@ and the comparison again. Every step goes through the same jobs that an operator
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,6 +43,7 @@ class Demo:
     servers: Servers
     data: DemoData
     settings: Settings
+    filled_at: datetime
     seconds: dict[str, float]
 
     @contextmanager
@@ -71,7 +72,6 @@ def run_demo(folder: Path, *, objects: int, keep: bool) -> dict[str, Any]:
 
 
 def _filled(folder: Path, servers: Servers, objects: int) -> Demo:
-    seconds: dict[str, float] = {}
     began = monotonic()
     data = demo_data(objects)
     out.print(f"[bold]Fill[/bold] a versioned bucket with {objects:,} objects and a database with two tables")
@@ -81,28 +81,28 @@ def _filled(folder: Path, servers: Servers, objects: int) -> Demo:
         filled_at = fill_bucket(servers.store, data, progress.add)
     url = servers.postgres.create_database("demo")
     fill_database(url, data)
-    seconds["Fill"] = round(monotonic() - began, 1)
+    seconds = {"Fill": round(monotonic() - began, 1)}
     environment = settings_environment(servers.store, url)
     file = folder / "orphan_pipeline.yaml"
     file.write_text(render_settings(servers.store), encoding="utf-8")
     os.environ |= {**environment, VARIABLE: str(file), "DAGSTER_HOME": str(folder / "dagster")}
     _write_secrets(folder / "demo.env", {**environment, VARIABLE: str(file), "DAGSTER_HOME": str(folder / "dagster")})
-    seconds["filled_at"] = filled_at.timestamp()
-    return Demo(folder=folder, servers=servers, data=data, settings=load_settings(file), seconds=seconds)
+    return Demo(folder=folder, servers=servers, data=data, settings=load_settings(file), filled_at=filled_at, seconds=seconds)
 
 
 def _shown(demo: Demo, runs: Runs) -> dict[str, Any]:
     client = demo.servers.store.client()
-    filled_at = datetime.fromtimestamp(demo.seconds.pop("filled_at"), UTC)
     with demo.step("First sweep: every orphan is still too young, or seen only once", "sweep"):
         _sweep(demo, runs)
     with demo.step("Wait until the objects are of age"):
-        _wait_until(old_enough_at(filled_at, MIN_AGE))
+        _wait_until(old_enough_at(demo.filled_at, MIN_AGE))
     with demo.step("Second sweep: gates and plans", "sweep"):
         manifest = _sweep(demo, runs)
         show_sweep(manifest, demo.settings.buckets[NAME])
     with demo.step("Delete, prefix by prefix", "delete --all"):
-        totals = delete_plans(runs, demo.settings, NAME, manifest, list(manifest.plans.values()))
+        deleted = delete_plans(runs, demo.settings, NAME, manifest, list(manifest.plans.values()))
+        if deleted.failure is not None:
+            raise Refused(f"demo: the deletion failed: {deleted.failure}")
     with demo.step("Compare the bucket, object by object, with what it should be"):
         after_deletion = _proven(judge(client, BUCKET, demo.data, deleted=True, sample=None))
     with demo.step(f"Restore one prefix, {RESTORED_PREFIX}", f"restore --prefix {RESTORED_PREFIX}"):
@@ -113,7 +113,7 @@ def _shown(demo: Demo, runs: Runs) -> dict[str, Any]:
         after_restore = _proven(judge(client, BUCKET, demo.data, deleted=True, restored_prefix=RESTORED_PREFIX))
     return {
         "sweep": sweep_figures(demo.settings, demo.settings.buckets[NAME], manifest),
-        "deleted": {prefix: {o: amount.objects for o, amount in t.items()} for prefix, t in totals.items()},
+        "deleted": {prefix: {o: amount.objects for o, amount in t.items()} for prefix, t in deleted.totals.items()},
         "restored": restored.outcomes,
         "after_deletion": _verdict_figures(after_deletion),
         "after_restore": _verdict_figures(after_restore),
@@ -180,7 +180,8 @@ def _keep(demo: Demo) -> None:
         out.print(f"\nThe Dagster UI: http://127.0.0.1:{port}")
         out.print(f"Commands in another terminal: set -a; . {demo.folder}/demo.env; orphan-pipeline plan")
         out.print("Ctrl-C stops all of it.")
-        process.wait()
+        with suppress(KeyboardInterrupt):  # the way in which this ends, not a failure: the summary is still to be written
+            raise Refused(f"the Dagster UI ended by itself, with status {process.wait()}: see {log}")
 
 
 def _write_secrets(path: Path, variables: dict[str, str]) -> None:

@@ -36,26 +36,37 @@ class StoreTime:
 def store_time(client: "S3Client", bucket: str) -> StoreTime:
     """Asks the store what time it is. Raises Refused when it does not say."""
     headers = client.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"]
-    if "date" not in headers:
-        raise Refused(f"bucket {bucket}: the store's answer carries no Date header, so no cutoff can be trusted")
-    return StoreTime(store=parsedate_to_datetime(headers["date"]).astimezone(UTC), host=datetime.now(UTC))
+    try:
+        said = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError as error:
+        raise Refused(f"bucket {bucket}: the store's answer carries no Date header, so no cutoff can be trusted") from error
+    # HTTP knows only UTC; a date that leaves its zone open would be taken for local time.
+    return StoreTime(store=said.replace(tzinfo=said.tzinfo or UTC).astimezone(UTC), host=datetime.now(UTC))
 
 
 def list_pages(client: "S3Client", bucket: str) -> Iterator[pa.RecordBatch]:
     """Every object of the bucket, a record batch of up to 1,000 rows (schema `LISTED`) a page.
 
-    Raises Refused when a page says there is more and does not say where, or repeats itself. boto3's own errors rise.
+    Raises Refused when a page does not say whether there is more, or says so and not where, or leads back to a former page.
+    boto3's own errors rise.
     """
     token = None
+    remembered, pages, renew_at = "", 0, 1
     while True:
         page = client.list_objects_v2(Bucket=bucket, ContinuationToken=token) if token else client.list_objects_v2(Bucket=bucket)
+        following = page.get("NextContinuationToken")
+        if "IsTruncated" not in page or (following and not page["IsTruncated"]):
+            raise Refused(f"bucket {bucket}: the list broke off after {_last_key(page)!r} (the page does not say whether it is the last)")
         yield _as_batch(page)
         if not page["IsTruncated"]:
             return
-        following = page.get("NextContinuationToken")
-        if not following or following == token:
+        if not following or following in (token, remembered):
             raise Refused(f"bucket {bucket}: the list broke off after {_last_key(page)!r} (no new continuation token)")
         token = following
+        # Brent's way to notice a circle of any length by remembering one token: else such a list would never end.
+        pages += 1
+        if pages == renew_at:
+            remembered, renew_at = token, 2 * renew_at
 
 
 def _as_batch(page: "ListObjectsV2OutputTypeDef") -> pa.RecordBatch:

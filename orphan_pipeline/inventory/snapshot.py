@@ -29,11 +29,14 @@ PAGES_A_BATCH = 50
 WITH_OWNER = """
 SELECT *, regexp_matches(etag, '-[0-9]+$') AS is_multipart, {partition} AS prefix FROM listed
 """
+# In SQL, DuckDB would take a folder `prefix=x` anywhere above the lake for the column of that name.
 BY_PREFIX = """
-SELECT prefix, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($inventory) GROUP BY prefix ORDER BY prefix
+SELECT prefix, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($inventory, hive_partitioning = false)
+GROUP BY prefix ORDER BY prefix
 """
 BY_STORAGE_CLASS = """
-SELECT storage_class, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($inventory) GROUP BY storage_class ORDER BY 1
+SELECT storage_class, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($inventory, hive_partitioning = false)
+GROUP BY storage_class ORDER BY storage_class
 """
 
 

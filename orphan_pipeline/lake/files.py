@@ -31,10 +31,19 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Creates the folder and what is missing above it. A file is only as durable as the name of every folder that it lies in."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to; on success it is synced and takes the name in one step, on failure it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield unfinished
@@ -48,7 +57,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 @contextmanager
 def folder_written_whole(folder: Path) -> Iterator[Path]:
     """Yields a new folder to fill; on success it replaces `folder` in one step, on failure nothing of it is left."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     unfinished.mkdir()
     try:
@@ -58,6 +67,7 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
                 sync_file(path)
             else:
                 sync_folder(path)
+        sync_folder(unfinished)
         if folder.exists():
             shutil.rmtree(folder)
         unfinished.replace(folder)
@@ -74,8 +84,9 @@ def write_document(path: Path, of: type[T], document: T) -> None:
 
 
 def read_document(path: Path, of: type[T]) -> T:
-    """The frozen dataclass that `write_document` wrote. Raises pydantic's ValidationError for a file that is none."""
-    return TypeAdapter(of).validate_json(path.read_bytes())
+    """The frozen dataclass that `write_document` wrote. Raises pydantic's ValidationError for a file that is none, or that holds
+    more: what is not understood must not be passed over."""
+    return TypeAdapter(of).validate_json(path.read_bytes(), extra="forbid")
 
 
 def sha256_of(path: Path) -> str:

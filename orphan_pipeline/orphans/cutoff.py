@@ -3,7 +3,7 @@ who were asked, not from ours alone (JuiceFS 5068, Milvus 27202: a cutoff taken 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from orphan_pipeline.errors import Refused
 
@@ -42,7 +42,7 @@ def frozen_cutoff(inventory: ClockReading, references: Sequence[ClockReading], m
     for reading in references:
         if reading.host_time < inventory.host_time:
             raise Refused(f"the references of {reading.whose} were read before the inventory began: run the sweep again")
-    return min(reading.time for reading in readings) - min_age
+    return (min(reading.time for reading in readings) - min_age).astimezone(UTC)
 
 
 def _seconds(difference: timedelta) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
 from orphan_pipeline.lake.files import read_document
 from orphan_pipeline.lake.layout import BucketLake
@@ -60,7 +61,8 @@ class PrefixFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earliest:
-    """When the first hold ends by itself, and which hold it is."""
+    """When the first hold ends by itself, and which hold it is that lasts until then: an orphan can be too young now and be
+    waiting for its confirmation when it is no longer."""
 
     at: datetime
     hold: str
@@ -119,8 +121,14 @@ def total(amounts: Iterable[Amount]) -> Amount:
 
 
 def read_manifests(lake: BucketLake) -> list[Manifest]:
-    """All published sweeps of the bucket, the latest inventory last."""
+    """All published sweeps of the bucket, the latest inventory last. Raises Refused for a manifest of another version."""
     manifests = [read_document(sweep.manifest, Manifest) for sweep in lake.published_sweeps()]
+    for manifest in manifests:
+        if manifest.version != MANIFEST_VERSION:
+            raise Refused(
+                f"the manifest of sweep {manifest.sweep_id} is of version {manifest.version}, expected {MANIFEST_VERSION}: "
+                "it was written by another release"
+            )
     return sorted(manifests, key=lambda manifest: manifest.inventory.started_at)
 
 

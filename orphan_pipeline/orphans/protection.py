@@ -26,6 +26,9 @@ def protection_expression(globs: Sequence[str]) -> tuple[str, dict[str, str]]:
 
 
 def _pattern(glob: str) -> str:
+    if "[:" in glob:
+        # pathspec and DuckDB's regular expressions read `[[:alpha:]]` differently, neither as git does.
+        raise Refused(f"protect: {glob!r} holds a character class by name, expected its characters, such as [a-z]")
     compiled = GitIgnoreSpecPattern(glob)
     if not compiled.include or compiled.regex is None:
         raise Refused(f"protect: {glob!r} protects nothing, expected a glob such as **/.keep")

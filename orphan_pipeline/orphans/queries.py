@@ -50,11 +50,20 @@ SELECT key, size, last_modified, etag, storage_class, is_multipart, prefix, firs
        -- The cap is not a gate: the oldest go now, the rest next time.
        CASE WHEN hold IS NULL AND row_number() OVER (PARTITION BY hold IS NULL ORDER BY last_modified, key) > $max_deletions
             THEN 'capped' ELSE hold END AS hold,
-       -- When this hold can end by the mere passing of time.
+       -- When this hold can end by the mere passing of time, and which of the two it then waited for.
+       CASE WHEN hold IN ('young', 'unconfirmed') THEN greatest(old_enough_at, confirmed_at) END AS ready_at,
        CASE WHEN hold IN ('young', 'unconfirmed')
-            THEN greatest(written_by + $min_age, sighted_at + $gap * greatest($confirmations - sightings, 0)) END AS ready_at
-FROM held
+            THEN CASE WHEN confirmed_at > old_enough_at THEN 'unconfirmed' ELSE 'young' END END AS ready_after
+FROM (
+    SELECT *, written_by + $min_age AS old_enough_at,
+           sighted_at + $gap * greatest($confirmations - sightings, 0) AS confirmed_at FROM held
+)
 ORDER BY prefix, key
+"""
+
+# A store that lists a key twice (overwritten while it was listed, say) would have it deleted twice: a second delete marker.
+LISTED_TWICE = """
+SELECT min(key) FROM orphans GROUP BY key HAVING count(*) > 1 LIMIT 1
 """
 
 BY_PREFIX_AND_HOLD = """
@@ -62,7 +71,11 @@ SELECT prefix, hold, count(*), coalesce(sum(size), 0)::BIGINT FROM orphans GROUP
 """
 
 EARLIEST = """
-SELECT ready_at, hold FROM orphans WHERE ready_at IS NOT NULL ORDER BY ready_at LIMIT 1
+SELECT ready_at, ready_after FROM orphans WHERE ready_at IS NOT NULL ORDER BY ready_at, ready_after LIMIT 1
+"""
+
+LAST_CHUNK = """
+SELECT max(chunk) FROM read_parquet($file, hive_partitioning = false)
 """
 
 PLAN = f"""
@@ -91,5 +104,5 @@ COPY (
 """
 
 DANGLING_BY_SOURCE = """
-SELECT source, count(*) FROM read_parquet($file) GROUP BY source ORDER BY source
+SELECT source, count(*) FROM read_parquet($file, hive_partitioning = false) GROUP BY source ORDER BY source
 """

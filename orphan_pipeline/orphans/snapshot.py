@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from orphan_pipeline.duck import duck, rows
+from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing import LISTED
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.files import sha256_of
@@ -76,7 +77,10 @@ def write_orphan_set(
     limits: HoldLimits,
     folder: Path,
 ) -> OrphanFigures:
-    """Joins the two snapshots of one sweep and writes plans and holds into `folder`. Nothing is held in Python but figures."""
+    """Joins the two snapshots of one sweep and writes plans and holds into `folder`. Nothing is held in Python but figures.
+
+    Raises Refused when the inventory holds an orphan twice.
+    """
     with duck(folder) as connection:
         connection.read_parquet(sweep.parquet("inventory")).create_view("inventory")
         connection.read_parquet(sweep.parquet("references")).create_view("refs")
@@ -96,6 +100,8 @@ def write_orphan_set(
                 "max_deletions": limits.max_deletions,
             },
         ).fetchall()
+        for (key,) in rows(connection, queries.LISTED_TWICE):
+            raise Refused(f"the inventory holds {key!r} more than once: the list changed while it was read, run a new sweep")
         amounts = {(prefix, hold): Amount(objects, size) for prefix, hold, objects, size in rows(connection, queries.BY_PREFIX_AND_HOLD)}
         plans = {
             prefix: _write_prefix(connection, prefix, folder, planned=(prefix, None) in amounts)
@@ -117,7 +123,7 @@ def _write_prefix(connection: duckdb.DuckDBPyConnection, prefix: str, folder: Pa
         return None
     plan = own / "plan.parquet"
     _copy(connection, queries.PLAN, prefix, plan)
-    [(last_chunk,)] = rows(connection, "SELECT max(chunk) FROM read_parquet($file)", {"file": str(plan)})
+    [(last_chunk,)] = rows(connection, queries.LAST_CHUNK, {"file": str(plan)})
     return PlanFile(file=str(plan.relative_to(folder)), sha256=sha256_of(plan), chunks=last_chunk + 1)
 
 

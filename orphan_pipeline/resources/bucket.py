@@ -1,11 +1,15 @@
 """The connection to one S3 bucket: endpoint, addressing, credentials, retries. What is listed or deleted through it is not decided here."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from dagster_aws.s3 import S3Resource
 
+from orphan_pipeline.errors import Refused
 from orphan_pipeline.settings.model import BucketSettings, KeyCredentials, ProfileCredentials
 from orphan_pipeline.settings.values import EnvRef
 
@@ -66,6 +70,15 @@ def bucket_resource(settings: BucketSettings) -> BucketResource:
         path_style=ADDRESSING[settings.path_style],
         **_credentials(settings),
     )
+
+
+@contextmanager
+def refusing_store_errors(bucket: str) -> Iterator[None]:
+    """Whatever the store or the way to it answers amiss becomes a Refused of one line."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise Refused(f"bucket {bucket}: the store does not answer as expected: {error}") from error
 
 
 def _credentials(settings: BucketSettings) -> dict[str, Any]:

@@ -37,6 +37,7 @@ POLL_SECONDS = 0.2
 
 INSTANCE_SETTINGS = """\
 telemetry: {enabled: false}
+nux: {enabled: false}
 run_retries: {enabled: false, retry_on_asset_or_op_failure: false}
 run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 60}
 """
@@ -61,12 +62,16 @@ class Ended:
 def dagster_home(beside: Path) -> Path:
     """$DAGSTER_HOME, or `.dagster` beside the settings file; initialised before anything runs, since two first-ever runs at once
     can corrupt a new SQLite home (dagster issue 27390)."""
-    home = Path(os.environ.get("DAGSTER_HOME") or beside / ".dagster").absolute()
+    home = _home(beside)
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         (home / "dagster.yaml").write_text(INSTANCE_SETTINGS)
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def _home(beside: Path) -> Path:
+    return Path(os.environ.get("DAGSTER_HOME") or beside / ".dagster").absolute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class Runs:
         try:
             return self._follow(run_id, told)
         except KeyboardInterrupt:
-            self.instance.run_launcher.terminate(run_id)
+            self.instance.run_coordinator.cancel_run(run_id)  # the launcher knows nothing of a run that still waits in the queue
             self._follow(run_id, told)
             raise
 
@@ -166,6 +171,8 @@ def webserver_answers(port: int) -> bool:
 
 def turned_on(beside: Path) -> set[str]:
     """Names of the schedules and sensors that somebody has turned on in this host's instance."""
+    if not _home(beside).exists():
+        return set()
     dagster_home(beside)
     with dg.DagsterInstance.get() as instance:
         return {state.instigator_name for state in instance.all_instigator_state() if state.is_running}

@@ -74,6 +74,13 @@ def endpoint_url(text: str) -> str:
     return f"{url.scheme}://{url.netloc}"
 
 
+def report_location(text: str) -> str:
+    bucket, _, key = text.removeprefix("s3://").partition("/")
+    if not text.startswith("s3://") or not _BUCKET.fullmatch(bucket) or not re.fullmatch(r"[^/].*/(manifest\.json)?", key):
+        raise mistake("expected s3://bucket/prefix/ or s3://bucket/…/manifest.json")
+    return text
+
+
 def path_style(value: object) -> object:
     # `1 == True`: a number must not pass for a boolean
     if value is not True and value is not False and value != "auto":

@@ -26,7 +26,7 @@ from orphan_pipeline.settings.sources import (
     ReferenceSettings,
     Strip,
 )
-from orphan_pipeline.settings.values import EnvRef, Expected, Later, OneOf, duration_text, mistake, mistakes_below
+from orphan_pipeline.settings.values import DurationRange, EnvRef, Expected, Later, OneOf, duration_text, mistake, mistakes_below
 
 __all__ = [
     "BucketSettings",
@@ -95,18 +95,38 @@ def _credentials(value: Any) -> Any:
 
 
 class InventorySettings(Part):
-    source: Annotated[Literal["listing"], OneOf(words=("listing",), later={"s3_inventory": "reading S3 Inventory reports"})] = Field(
-        default="listing", alias="from", description="Where the inventory comes from: `listing` asks the bucket."
+    source: Annotated[Literal["listing", "s3_inventory"], OneOf(words=("listing", "s3_inventory"), later={})] = Field(
+        default="listing",
+        alias="from",
+        description="Where the inventory comes from: `listing` asks the bucket; `s3_inventory` reads the reports of S3 Inventory.",
     )
     concurrency: Annotated[None, Later("parallel listing")] = Field(
         default=None, exclude=True, description="How many listings run at once."
     )
-    manifest: Annotated[None, Later("reading S3 Inventory reports")] = Field(
-        default=None, exclude=True, description="Where the S3 Inventory reports lie."
+    manifest: (
+        Annotated[Text, AfterValidator(checks.report_location), Expected("s3://bucket/prefix/ or s3://bucket/…/manifest.json")] | None
+    ) = Field(
+        default=None,
+        description="For `s3_inventory`: the folder of the reports, whose newest complete one is read (a report's destination prefix, "
+        "source bucket and configuration id: `s3://inv/media/acme-media/daily/`), or one report's `manifest.json`. "
+        "The reports need the optional fields Size, LastModifiedDate and ETag.",
     )
-    max_age: Annotated[None, Later("reading S3 Inventory reports")] = Field(
-        default=None, exclude=True, description="How old an S3 Inventory report may be."
+    max_age: Annotated[timedelta, DurationRange(at_least=timedelta(hours=1))] = Field(
+        default=timedelta(hours=48),
+        description="For `s3_inventory`: how long before the sweep the scan of a report may have begun. An older report is refused.",
     )
+
+    @model_validator(mode="after")
+    def _of_the_source(self) -> Self:
+        if self.source == "s3_inventory":
+            if self.manifest is None:
+                raise mistakes_below((("manifest",), "missing, expected beside from: s3_inventory"))
+            return self
+        # A dump names every setting, so what stands at its default counts as left out.
+        given = [name for name in ("manifest", "max_age") if getattr(self, name) != type(self).model_fields[name].default]
+        if given:
+            raise mistakes_below(*(((name,), "found beside from: listing, expected only beside from: s3_inventory") for name in given))
+        return self
 
 
 class PrefixSettings(Part):

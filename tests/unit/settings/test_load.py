@@ -180,3 +180,16 @@ def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_identifiers() -> None:
     assert identifier("my-bucket.eu") == "my_bucket_eu"
+
+
+def test_reports_of_s3_inventory_are_read_from_a_folder_or_one_manifest(tmp_path: Path) -> None:
+    folder = "{from: s3_inventory, manifest: s3://inv/media/acme-media/daily/, max_age: 8d}"
+    inventory = _load(tmp_path, SKETCH.replace("{from: listing}", folder)).buckets["media"].inventory
+    assert (inventory.source, inventory.manifest) == ("s3_inventory", "s3://inv/media/acme-media/daily/")
+    assert inventory.max_age == timedelta(days=8)
+
+    one = "{from: s3_inventory, manifest: s3://inv/m/2026-11-20T01-00Z/manifest.json}"
+    inventory = _load(tmp_path, SKETCH.replace("{from: listing}", one)).buckets["media"].inventory
+    assert inventory.manifest == "s3://inv/m/2026-11-20T01-00Z/manifest.json"
+    assert inventory.max_age == timedelta(hours=48)
+    assert type(inventory).model_validate(inventory.model_dump()) == inventory

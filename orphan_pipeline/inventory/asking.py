@@ -1,0 +1,140 @@
+"""Asks the store for one page of its list and does not give up too early: what passes (SlowDown, resets, time-outs, answers cut off)
+is asked again with backoff, what does not pass is Refused with the range it happened in. A page that is not whole is never returned."""
+
+import os
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import HTTPClientError
+from botocore.httpsession import URLLib3Session
+from botocore.utils import get_environ_proxies
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from urllib3.exceptions import HTTPError
+
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.pages import BrokenPage, Page, PageParser
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+OK = 200
+SERVER_ERROR = 500
+TOO_MANY = 429
+CODE = re.compile(rb"<Code>([^<]{1,64})</Code>")
+PASSES = frozenset(
+    {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ExpiredToken", "RequestExpired", "RequestTimeTooSkewed"}
+)
+"""Error codes that a later request may not meet; for the last three it is signed anew, with credentials that were refreshed."""
+
+ATTEMPTS = 9
+PAGE_KEYS = 1000
+"""The most keys that S3 puts on a page."""
+
+LONGEST_WAIT = 20.0
+TIMEOUT = 60
+PRESIGNED_SECONDS = 900
+
+
+class TryAgain(Exception):
+    """What happened to one request, in a few words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of the list. `token` goes on where a page ended; otherwise the list begins after the key `after`."""
+
+    prefix: str = ""
+    after: str = ""
+    token: str | None = None
+    delimiter: bool = False
+    most: int | None = None
+
+    def parameters(self, page_keys: int) -> dict[str, str | int]:
+        asked: dict[str, str | int] = {"EncodingType": "url", "MaxKeys": self.most or page_keys}
+        if self.prefix:
+            asked["Prefix"] = self.prefix
+        if self.token is not None:
+            asked["ContinuationToken"] = self.token
+        elif self.after:
+            asked["StartAfter"] = self.after
+        if self.delimiter:
+            asked["Delimiter"] = "/"
+        return asked
+
+    def __str__(self) -> str:
+        return f"prefix {self.prefix!r}" + (f" after {self.after!r}" if self.after else "")
+
+
+class Asker:
+    """Requests are presigned by boto3 (its credentials, endpoint, addressing) and sent over one pool of botocore's. Thread-safe."""
+
+    def __init__(self, client: "S3Client", bucket: str, *, connections: int, attempts: int = ATTEMPTS, page_keys: int = PAGE_KEYS) -> None:
+        self._client, self._bucket, self._attempts, self._page_keys = client, bucket, attempts, page_keys
+        self._parser = PageParser(client)
+        self._session = URLLib3Session(
+            max_pool_connections=connections,
+            timeout=TIMEOUT,
+            proxies=get_environ_proxies(client.meta.endpoint_url),
+            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
+        )
+        # Parsing fills a processor: more threads than processors would only wait for one another, and each keeps memory of its own.
+        self._parsing = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="parser")
+        self.requests = 0
+        self.retried = 0
+
+    def ask(self, question: Question) -> Page:
+        """One whole page. Raises Refused, naming the range, when the store does not give one."""
+        retrying = Retrying(
+            retry=retry_if_exception_type((TryAgain, BrokenPage, HTTPClientError, HTTPError)),
+            stop=stop_after_attempt(self._attempts),
+            wait=wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT),
+            before_sleep=self._count_retry,
+            retry_error_callback=self._give_up(question),
+        )
+        return retrying(self._once, question)
+
+    def close(self) -> None:
+        self._parsing.shutdown()
+        self._session.close()
+
+    def _once(self, question: Question) -> Page:
+        url = self._client.generate_presigned_url(
+            "list_objects_v2", Params={"Bucket": self._bucket, **question.parameters(self._page_keys)}, ExpiresIn=PRESIGNED_SECONDS
+        )
+        self.requests += 1
+        response = self._session.send(AWSRequest(method="GET", url=url).prepare())
+        body = response.content
+        if response.status_code == OK:
+            return _leading_on(self._parsing.submit(self._parser.parse, body).result(), question)
+        found = CODE.search(body)
+        code = found.group(1).decode() if found else f"HTTP status {response.status_code}"
+        if code in PASSES or response.status_code >= SERVER_ERROR or response.status_code == TOO_MANY:
+            raise TryAgain(code)
+        raise Refused(f"bucket {self._bucket}: listing {question} was answered with {code}")
+
+    def _count_retry(self, _: RetryCallState) -> None:
+        self.retried += 1
+
+    def _give_up(self, question: Question) -> Callable[[RetryCallState], Page]:
+        def give_up(state: RetryCallState) -> Page:
+            error = state.outcome.exception() if state.outcome else None
+            what = f"{type(error).__name__}: {error}" if not isinstance(error, TryAgain | BrokenPage) else str(error)
+            raise Refused(
+                f"bucket {self._bucket}: listing {question} failed {state.attempt_number} times, last with {what}: "
+                "no inventory is made of part of a list"
+            ) from error
+
+        return give_up
+
+
+def _leading_on(page: Page, question: Question) -> Page:
+    """A page that says there is more must say where, and not where it came from: such a list would end early, or never."""
+    if page.truncated and (not page.next_token or page.next_token == question.token):
+        raise BrokenPage("the page says that there is more and gives no new continuation token")
+    if page.next_token and not page.truncated:
+        raise BrokenPage("the page says that it is the last and gives a continuation token")
+    return page

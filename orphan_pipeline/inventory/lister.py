@@ -1,0 +1,262 @@
+"""Lists a whole bucket with many requests at once, complete or not at all.
+
+The bucket is cut by its own folders first, which is right on every store. Where workers run out of pieces and the store has listed in
+UTF-8 order so far, the piece that runs longest is cut in two by a key (StartAfter); on a store in another order that would lose keys, so
+there it is never done, and where the order turns out wrong after a cut, all that was listed is thrown away (`OutOfOrder`).
+
+What one page must be is in pages.py and asking.py, where to cut in ranges.py.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Condition, Lock
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.asking import Asker, Question
+from orphan_pipeline.inventory.pages import Page
+from orphan_pipeline.inventory.ranges import Piece, PieceFigures, between
+
+LEVELS_IN_ORDER = 1
+LEVELS_OUT_OF_ORDER = 3
+"""How many folders deep the bucket is cut by folders. In order one level is enough, since keys cut the rest."""
+
+MOST_FOLDERS = 500
+"""A level with more folders on one page is listed flat: a request a folder would cost more than it saves."""
+
+PAGES_BEFORE_A_CUT = 2
+PROBES = 40
+PAGES_AHEAD = 2
+"""Pages that wait for the writer, for each worker: the bound of the lister's memory."""
+
+
+class OutOfOrder(Exception):
+    """The store does not list in UTF-8 order although pieces were cut as if it did: list again, by folders only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListingFigures:
+    """How a listing went, with the cross-check of every piece."""
+
+    requests: int
+    retried: int
+    pages: int
+    slow_pages: int
+    in_order: bool
+    pieces: tuple[PieceFigures, ...]
+
+
+class Lister:
+    """One listing of one bucket. `cuts`: keys that cut it evenly, from the last inventory; only used when the store is `in_order`."""
+
+    def __init__(self, asker: Asker, bucket: str, *, concurrency: int, in_order: bool, cuts: Sequence[str] = ()) -> None:
+        self._asker, self._bucket, self._concurrency = asker, bucket, concurrency
+        self._in_order = in_order
+        self._may_cut = in_order
+        self._lock = Lock()
+        self._work_there, self._room, self._page_there = Condition(self._lock), Condition(self._lock), Condition(self._lock)
+        self._waiting: deque[Piece] = deque(_first_pieces(cuts if in_order else (), in_order=in_order))
+        self._active: list[Piece] = []
+        self._done: list[PieceFigures] = []
+        self._pages: deque[pa.RecordBatch] = deque()
+        self._failure: BaseException | None = None
+        self._slow_pages = 0
+        self._was_cut = bool(cuts) and in_order
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Every object once (schema `LISTED`), in batches of up to 1,000, in no order. Raises Refused, or OutOfOrder."""
+        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="lister") as pool:
+            try:
+                for _ in range(self._concurrency):
+                    pool.submit(self._work)
+                while (batch := self._next_page()) is not None:
+                    yield batch
+            finally:
+                self._stop(GeneratorExit())
+        if isinstance(self._failure, Exception):
+            raise self._failure
+
+    def figures(self) -> ListingFigures:
+        return ListingFigures(
+            requests=self._asker.requests,
+            retried=self._asker.retried,
+            pages=sum(piece.pages for piece in self._done),
+            slow_pages=self._slow_pages,
+            in_order=self._in_order,
+            pieces=tuple(sorted(self._done, key=lambda piece: (piece.prefix, piece.after))),
+        )
+
+    def _work(self) -> None:
+        try:
+            while (piece := self._take()) is not None:
+                self._list(piece)
+                self._finish(piece)
+        except BaseException as error:  # told to the reader of the batches, which raises it
+            self._stop(error)
+
+    def _next_page(self) -> pa.RecordBatch | None:
+        with self._lock:
+            while not self._pages and self._failure is None and (self._waiting or self._active):
+                self._page_there.wait()
+            if self._failure is not None or not self._pages:
+                return None
+            self._room.notify()
+            return self._pages.popleft()
+
+    def _take(self) -> Piece | None:
+        """The next piece to list: one that waits, or half of one that runs long. None when all is listed, or failed."""
+        while True:
+            with self._lock:
+                victim = None
+                while self._failure is None and not self._waiting and self._active and (victim := self._longest()) is None:
+                    self._work_there.wait()
+                if self._failure is not None or not (self._waiting or self._active):
+                    return None
+                if self._waiting:
+                    piece = self._waiting.popleft()
+                    self._active.append(piece)
+                    return piece
+                assert victim is not None
+                victim.being_cut = True
+            piece_cut = self._cut(victim)
+            with self._lock:
+                victim.being_cut, victim.pages_since_cut = False, 0
+                if piece_cut is not None:
+                    return piece_cut
+
+    def _longest(self) -> Piece | None:
+        if not self._may_cut:
+            return None
+        able = [p for p in self._active if p.levels == 0 and not p.being_cut and p.pages_since_cut >= PAGES_BEFORE_A_CUT]
+        return max(able, key=lambda piece: piece.pages_since_cut, default=None)
+
+    def _cut(self, victim: Piece) -> Piece | None:
+        """Cuts off the far half of a piece that is being listed. What is found empty on the way is cut off for good."""
+        with self._lock:
+            low, high = victim.position, victim.until
+        for _ in range(PROBES):
+            middle = between(low, high, victim.prefix)
+            if middle is None:
+                return None
+            found = self._asker.ask(Question(prefix=victim.prefix, after=middle, most=1)).objects
+            key = found["key"][0].as_py() if found.num_rows else None
+            with self._lock:
+                if self._failure is not None or not self._may_cut or victim not in self._active:
+                    return None
+                low = victim.position
+                if low >= middle:
+                    high = victim.until
+                    continue
+                until, self._was_cut = victim.until, True
+                victim.until = middle
+                if key is not None and (until is None or key <= until):
+                    piece = Piece(prefix=victim.prefix, after=middle, until=until, position=middle)
+                    self._active.append(piece)
+                    return piece
+            high = middle
+        return None
+
+    def _list(self, piece: Piece) -> None:
+        remembered, renew_at = "", 1
+        while True:
+            asked = Question(prefix=piece.prefix, after=piece.after, token=piece.token, delimiter=piece.levels > 0)
+            page = self._asker.ask(asked)
+            if piece.levels > 0 and piece.pages == 0 and self._flat_is_better(page):
+                piece.levels = 0
+                continue
+            batch, ended = self._accept(piece, page)
+            self._emit(batch)
+            if ended:
+                return
+            if page.next_token == remembered:
+                raise Refused(f"bucket {self._bucket}: the list of {asked} goes in a circle (a former continuation token came again)")
+            # Brent's way to notice a circle of any length by remembering one token.
+            if piece.pages == renew_at:
+                remembered, renew_at = page.next_token or "", 2 * renew_at
+            piece.token = page.next_token
+
+    def _flat_is_better(self, page: Page) -> bool:
+        return len(page.common_prefixes) > MOST_FOLDERS or (page.truncated and self._may_cut)
+
+    def _accept(self, piece: Piece, page: Page) -> tuple[pa.RecordBatch, bool]:
+        """Checks a page against its piece, and takes note of it; gives what of it belongs to the piece, and whether that was the last."""
+        keys = page.objects["key"]
+        self._refuse_strangers(piece, page)
+        with self._lock:
+            if not _ascending(keys, after=piece.position):
+                self._in_order = self._may_cut = False
+                if self._was_cut:
+                    raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (below prefix {piece.prefix!r})")
+            batch, passed = page.objects, False
+            if piece.until is not None and len(keys) and keys[-1].as_py() > piece.until:
+                batch, passed = page.objects.filter(pc.less_equal(keys, pa.scalar(piece.until))), True
+            for folder in page.common_prefixes:
+                self._waiting.append(Piece(prefix=folder, levels=piece.levels - 1))
+            piece.pages += 1
+            piece.pages_since_cut += 1
+            piece.objects += batch.num_rows
+            if batch.num_rows:
+                piece.first = piece.first if piece.first is not None else batch["key"][0].as_py()
+                piece.position = batch["key"][-1].as_py()
+            self._slow_pages += not page.fast
+            self._work_there.notify(max(1, len(page.common_prefixes)))
+        return batch, passed or not page.truncated
+
+    def _refuse_strangers(self, piece: Piece, page: Page) -> None:
+        if piece.prefix and not pc.all(pc.starts_with(page.objects["key"], piece.prefix), min_count=0).as_py():
+            raise Refused(f"bucket {self._bucket}: the list of prefix {piece.prefix!r} holds keys of another prefix")
+        for folder in page.common_prefixes:
+            if not folder.startswith(piece.prefix) or len(folder) <= len(piece.prefix):
+                raise Refused(f"bucket {self._bucket}: the list of prefix {piece.prefix!r} names {folder!r} as a folder below it")
+
+    def _emit(self, batch: pa.RecordBatch) -> None:
+        with self._lock:
+            while len(self._pages) >= PAGES_AHEAD * self._concurrency and self._failure is None:
+                self._room.wait()
+            self._pages.append(batch)
+            self._page_there.notify()
+
+    def _finish(self, piece: Piece) -> None:
+        with self._lock:
+            self._active.remove(piece)
+            self._done.append(
+                PieceFigures(
+                    prefix=piece.prefix,
+                    after=piece.after,
+                    until=piece.until,
+                    objects=piece.objects,
+                    pages=piece.pages,
+                    first=piece.first,
+                    last=piece.position if piece.objects else None,
+                )
+            )
+            if not self._waiting and not self._active:
+                self._work_there.notify_all()
+                self._page_there.notify_all()
+
+    def _stop(self, failure: BaseException) -> None:
+        """The first failure stands; everyone who waits is woken to see it."""
+        with self._lock:
+            self._failure = self._failure or failure
+            for condition in (self._work_there, self._room, self._page_there):
+                condition.notify_all()
+
+
+def _first_pieces(cuts: Sequence[str], *, in_order: bool) -> list[Piece]:
+    if not cuts:
+        return [Piece(levels=LEVELS_IN_ORDER if in_order else LEVELS_OUT_OF_ORDER)]
+    bounds = ["", *cuts]
+    return [Piece(after=low, until=high, position=low) for low, high in zip(bounds, [*cuts, None], strict=True)]
+
+
+def _ascending(keys: Any, *, after: str) -> bool:
+    """Whether the keys come in the order of their UTF-8 bytes, all after that one."""
+    if not len(keys):
+        return True
+    rising = len(keys) < 2 or pc.all(pc.less(keys[:-1], keys[1:])).as_py()
+    return bool(rising) and (not after or keys[0].as_py() > after)

@@ -1,0 +1,72 @@
+"""The pieces that a list is cut into, and where to cut. A piece is a prefix, or the keys of a prefix after one key and up to another;
+pieces never overlap, and together they are the bucket."""
+
+from dataclasses import dataclass
+
+LAST = "\U0010ffff"
+"""No legal key sorts after prefix + this character repeated; as a bound it is only ever compared, never sent."""
+
+SURROGATES = range(0xD800, 0xE000)
+LAST_ASCII = 0x7E
+
+
+@dataclass(slots=True)
+class Piece:
+    """Keys below `prefix`, after `after`, up to and including `until` (None: to the end). With `levels`, folders below are pieces of
+    their own, that many levels deep. `position` is the last key that was seen; the other fields say how it went."""
+
+    prefix: str = ""
+    after: str = ""
+    until: str | None = None
+    levels: int = 0
+    position: str = ""
+    token: str | None = None
+    pages: int = 0
+    pages_since_cut: int = 0
+    objects: int = 0
+    first: str | None = None
+    being_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceFigures:
+    """The cross-check of one piece: what was asked for, and what came."""
+
+    prefix: str
+    after: str
+    until: str | None
+    objects: int
+    pages: int
+    first: str | None
+    last: str | None
+
+
+def between(low: str, high: str | None, prefix: str) -> str | None:
+    """A string after `low` and before `high` (None: the end of the prefix) in the order of UTF-8 bytes, which is that of code points;
+    None where there is no room worth having. It is somewhere in the middle: ASCII first, since most keys are ASCII."""
+    bound = prefix + LAST if high is None else high
+    common = 0
+    while common < min(len(low), len(bound)) and low[common] == bound[common]:
+        common += 1
+    if common == len(bound):
+        return None
+    left = ord(low[common]) if common < len(low) else 0x1F
+    middle = _middle(left, ord(bound[common]))
+    if middle is not None:
+        return bound[:common] + chr(middle)
+    if common >= len(low):
+        return None
+    deeper = low[: common + 1]
+    left = ord(low[common + 1]) if common + 1 < len(low) else 0x1F
+    middle = _middle(left, ord(LAST))
+    return None if middle is None else deeper + chr(middle)
+
+
+def _middle(left: int, right: int) -> int | None:
+    """A code point strictly between, never a surrogate."""
+    if left < LAST_ASCII < right - 1:
+        return LAST_ASCII
+    middle = (left + right) // 2
+    if middle in SURROGATES:
+        middle = SURROGATES.start - 1 if left < SURROGATES.start - 1 else SURROGATES.stop
+    return middle if left < middle < right else None

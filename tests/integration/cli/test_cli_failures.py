@@ -1,0 +1,98 @@
+"""What the world refuses: an unreachable store or database, credentials that are wrong. One line, exit status 1, no secret in it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from small_world import MakeWorld, World
+
+from cli.conftest import Say
+from orphan_pipeline.demo.servers import PostgresServer
+
+COMMAND = Path(sys.executable).with_name("orphan-pipeline")
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def shared(make_world: MakeWorld, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("failures"), postgres.create_database("failures"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"WORLD_DATABASE_URL": f"postgresql://someone:hunter2-secret@{NOWHERE}/app"}, "database app"),
+        ({"WORLD_SECRET_ACCESS_KEY": "hunter2-secret"}, "the store does not answer as expected"),
+        ({"WORLD_ACCESS_KEY_ID": "hunter2-secret"}, "the store does not answer as expected"),
+    ],
+    ids=["database", "secret key", "access key"],
+)
+def test_check_is_refused_in_one_line_without_the_secret(shared: World, say: Say, variables: dict[str, str], says: str) -> None:
+    said = say(shared, "check", **variables)
+    assert (said.status, said.out) == (1, "")
+    assert len(said.err.splitlines()) == 1, said.err
+    assert says in said.err
+    assert "hunter2-secret" not in said.err
+
+
+def test_check_of_a_store_that_is_not_there(shared: World, say: Say) -> None:
+    endpoint = shared.settings["buckets"]["media"]["endpoint"]
+    shared.change(endpoint=f"http://{NOWHERE}")
+    said = say(shared, "check")
+    shared.change(endpoint=endpoint)
+    assert (said.status, len(said.err.splitlines())) == (1, 1), said.err
+    assert f'Could not connect to the endpoint URL: "http://{NOWHERE}/' in said.err
+
+
+def test_a_sweep_whose_database_is_not_there_is_one_line(shared: World, say: Say) -> None:
+    said = say(shared, "sweep", "--json", WORLD_DATABASE_URL=f"postgresql://someone:hunter2-secret@{NOWHERE}/app")
+    assert said.status == 1
+    [line] = [line for line in said.err.splitlines() if line.startswith("sweep of media failed: ")]
+    assert line == f"sweep of media failed: {said.json['media']['failure']}"
+    assert "database app" in line
+    assert "hunter2-secret" not in said.out + said.err
+
+
+def test_ctrl_c_stops_a_sweep_and_everything_it_started(shared: World) -> None:
+    """SIGINT to the whole process group, as a terminal sends it, while the sweep waits for a table that somebody has locked."""
+    with psycopg.connect(shared.database_url) as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE")
+        process = subprocess.Popen(
+            [COMMAND, "sweep"],
+            env=shared.environment,
+            cwd=shared.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        _until(lambda: _waits_for_a_lock(shared.database_url), 60)
+        started = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert started
+    assert (process.returncode, out) == (1, "")
+    assert err.splitlines()[-1] == "stopped"
+    assert "Traceback" not in err
+    _until(lambda: not any(child.is_running() for child in started), 30)
+    assert not list((shared.lake / "sweeps").glob("*/manifest.json"))
+
+
+def _waits_for_a_lock(url: str) -> bool:
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+    return found is not None and found[0] > 0
+
+
+def _until(condition: Any, seconds: float) -> None:
+    deadline = monotonic() + seconds
+    while not condition():
+        assert monotonic() < deadline, "it never came"
+        sleep(0.1)

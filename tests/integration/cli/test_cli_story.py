@@ -1,0 +1,158 @@
+"""The commands one after the other, as an operator types them: check, sweep, plan, delete, restore. One world, in order."""
+
+from pathlib import Path
+
+import pytest
+from small_world import MakeWorld, World
+
+from cli.conftest import Say
+from orphan_pipeline.demo.servers import PostgresServer
+
+REFERENCED = {f"files/in-use-{i}.bin" for i in range(8)}
+ORPHANS = {f"files/orphan-{i}.bin" for i in range(3)}
+KEPT = {"kept/a.bin", "kept/b.bin"}
+ALL = REFERENCED | ORPHANS | KEPT
+
+
+@pytest.fixture(scope="module")
+def shared(make_world: MakeWorld, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("story"), postgres.create_database("story"))
+
+
+def _one_line(text: str) -> str:
+    lines = text.splitlines()
+    assert len(lines) == 1, text
+    return lines[0]
+
+
+def test_before_the_first_sweep_everything_says_so(shared: World, say: Say) -> None:
+    for arguments in (("plan",), ("delete", "--all", "--yes")):
+        said = say(shared, *arguments)
+        assert (said.status, said.out) == (1, "")
+        assert "there is no finished sweep yet (orphan-pipeline sweep)" in _one_line(said.err)
+    said = say(shared, "restore", "--prefix", "files/", "--yes")
+    assert (said.status, _one_line(said.err)) == (1, "refused: restore: no ledger says that anything of prefix 'files/' was deleted")
+    assert not (shared.folder / "dagster").exists()
+
+
+def test_check_says_what_there_is_and_what_can_be_deleted_and_leaves_nothing_behind(shared: World, say: Say) -> None:
+    before = sorted(shared.folder.rglob("*"))
+    said = say(shared, "check")
+    assert said.status == 0, said.err
+    assert "enabled" in said.out
+    assert "for ever" in said.out
+    assert said.out.splitlines()[-1] == (
+        "Deletion is ON: media.deletion.mode is versioned; schedule is stopped; sensor is stopped (so only when someone starts it)."
+    )
+    assert "note: buckets.media.safety.allow_short_min_age is true" in said.out
+    found = say(shared, "check", "--json").json
+    assert found["buckets"]["media"]["sources"] == [{"source": "documents", "database": "app", "rows": 10}]
+    assert found["deletion"] == [said.out.splitlines()[-1]]
+    assert sorted(shared.folder.rglob("*")) == before
+
+
+def test_check_says_that_deletion_is_off(shared: World, say: Say) -> None:
+    shared.change(deletion={"mode": "dry_run"})
+    said = say(shared, "check")
+    shared.change(deletion={"mode": "versioned"})
+    assert said.out.splitlines()[-1] == "Deletion is OFF: media.deletion.mode is dry_run; schedule is stopped; sensor is stopped."
+
+
+def test_two_sweeps_confirm_and_the_second_plans(shared: World, say: Say) -> None:
+    shared.change(safety={"confirmations": 2, "confirmation_gap": "1s"})
+    first = say(shared, "sweep")
+    assert first.status == 0, first.err
+    closing = first.out.splitlines()[-1]
+    assert closing.startswith("earliest deletable: 20")
+    assert "because an orphan must be seen in as many sweeps" in closing
+    second = say(shared, "sweep", "--json").json["media"]
+    assert second["failure"] is None
+    assert second["holds"] == {}
+    assert {prefix: plan["objects"] for prefix, plan in second["plans"].items()} == {"files/": 3}
+    assert second["outcome"].startswith("deletable now: 3 objects, ")
+
+
+def test_plan_shows_the_latest_sweep_without_secrets(shared: World, say: Say) -> None:
+    without = dict.fromkeys(shared.secrets)
+    said = say(shared, "plan", **without)
+    assert said.status == 0
+    assert "gate orphan_fraction: passed" in said.out
+    assert said.out.splitlines()[-1].startswith("deletable now: 3 objects")
+    assert say(shared, "plan", "--json", **without).json["media"]["deletable"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--all",), "refused: nobody to ask: this is no terminal, expected --yes"),
+        (("--plan", "0123456789abcdef", "--yes"), "refused: plan '0123456789abcdef': 0 plans have this digest, expected one"),
+        (("--plan", "0", "--yes"), "refused: plan '0': found 1 characters, expected at least 8 of its digest"),
+        (("--prefix", "elsewhere/", "--yes"), "refused: --prefix: found 'elsewhere/', expected one of files/, kept/"),
+        (("--all", "--yes", "--approve", "0123456789"), "refused: --approve: found '0123456789', expected at least 8 characters"),
+        (("--all", "--yes", "--approve", ""), "refused: --approve: found '', expected at least 8 characters"),
+    ],
+)
+def test_delete_refuses_in_one_line_and_deletes_nothing(shared: World, say: Say, arguments: tuple[str, ...], line: str) -> None:
+    said = say(shared, "delete", *arguments)
+    assert said.status == 1
+    assert said.err.splitlines()[-1].startswith(line)
+    assert len(said.err.splitlines()) == 1
+    assert shared.listed() == ALL
+
+
+def test_an_approval_is_not_recorded_when_nobody_said_yes(shared: World, say: Say) -> None:
+    digest = say(shared, "plan", "--json").json["media"]["digest"]
+    assert say(shared, "delete", "--all", "--approve", digest).status == 1
+    assert not (shared.lake / "approvals").exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--all", "--prefix", "files/"), ("--prefix", "files/", "--plan", "0123456789")])
+def test_delete_takes_exactly_one_of_plan_prefix_and_all(shared: World, say: Say, arguments: tuple[str, ...]) -> None:
+    said = say(shared, "delete", "--yes", *arguments)
+    assert said.status == 2
+    assert said.err.splitlines()[-1] == "Error: expected exactly one of --plan, --prefix and --all"
+
+
+def test_a_prefix_without_a_plan_is_nothing_to_delete(shared: World, say: Say) -> None:
+    said = say(shared, "delete", "--prefix", "kept/", "--json", "--yes")
+    assert said.status == 0
+    assert said.json["prefixes"] == {}
+    assert "nothing to delete: there is no plan" in said.err
+
+
+def test_delete_and_restore(shared: World, say: Say) -> None:
+    digest = say(shared, "plan", "--json").json["media"]["plans"]["files/"]["digest"]
+    deleted = say(shared, "delete", "--plan", digest[:12], "--yes", "--json")
+    assert deleted.status == 0, deleted.err
+    assert deleted.json["prefixes"] == {"files/": {"deleted": 3}}
+    assert shared.listed() == ALL - ORPHANS
+
+    nobody = say(shared, "restore", "--prefix", "files/")
+    assert (nobody.status, _one_line(nobody.err)) == (1, "refused: nobody to ask: this is no terminal, expected --yes")
+    one = say(shared, "restore", "--key", "files/orphan-1.bin", "--yes", "--json")
+    assert one.json["outcomes"] == {"restored": 1}
+    assert shared.listed() == ALL - ORPHANS | {"files/orphan-1.bin"}
+    rest = say(shared, "restore", "--prefix", "files/", "--yes")
+    assert rest.status == 0
+    assert shared.listed() == ALL
+
+
+def test_a_tripped_gate_fails_the_sweep_and_delete_until_approved(shared: World, say: Say) -> None:
+    shared.put(*(f"files/new-{i}.bin" for i in range(9)))
+    shared.change(safety={"confirmations": 1})
+    swept = say(shared, "sweep", "--json")
+    assert swept.status == 1
+    assert swept.json["media"]["failure"] is not None
+    assert "orphan_fraction" in swept.err
+    refused = say(shared, "delete", "--all", "--yes", "--json")
+    assert refused.status == 1
+    assert "gate orphan_fraction is tripped" in refused.json["failures"]["files/"]
+    assert len(shared.listed()) == len(ALL) + 9
+    approved = say(shared, "delete", "--all", "--yes", "--json", "--approve", swept.json["media"]["digest"][:16])
+    assert approved.status == 0, approved.err
+    assert approved.json["prefixes"] == {"files/": {"deleted": 9}}
+    assert shared.listed() == ALL
+
+
+def test_no_run_writes_to_the_terminal_but_to_the_log(shared: World) -> None:
+    assert (Path(shared.folder) / "dagster" / "runs.log").stat().st_size > 0

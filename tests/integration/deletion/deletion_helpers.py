@@ -1,0 +1,129 @@
+"""Objects put, planned, deleted and looked at on a real store, for the tests of deletion and restore."""
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from boto3.session import Session
+from botocore.config import Config
+
+from orphan_pipeline.deletion.deleter import VersionedDeleter
+from orphan_pipeline.deletion.execute import execute_plan
+from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
+from orphan_pipeline.deletion.restore import restore
+from orphan_pipeline.demo.servers import ObjectStore
+from orphan_pipeline.orphans.snapshot import PLAN
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SEEN = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@dataclass
+class Standing:
+    """All that the store holds under one key. `current` is an ETag."""
+
+    current: str | None = None
+    markers: list[str] = field(default_factory=list)
+    versions: int = 0
+
+
+def client_of(store: ObjectStore, *, attempts: int, endpoint: str | None = None) -> "S3Client":
+    return Session().client(
+        "s3",
+        endpoint_url=endpoint or store.endpoint,
+        aws_access_key_id=store.access_key_id,
+        aws_secret_access_key=store.secret_access_key,
+        region_name=store.region,
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": attempts}, max_pool_connections=32, proxies={}),
+    )
+
+
+def deleter_of(store: ObjectStore, bucket: str, *, rate: int = 100_000, endpoint: str | None = None) -> VersionedDeleter:
+    return VersionedDeleter(
+        client=client_of(store, attempts=5),
+        once=client_of(store, attempts=1, endpoint=endpoint),
+        bucket=bucket,
+        keys_per_second=rate,
+    )
+
+
+def put(client: "S3Client", bucket: str, bodies: Mapping[str, bytes]) -> list[Planned]:
+    """Writes the objects; gives them as a plan would, in the order of their keys."""
+
+    def put_one(key: str) -> Planned:
+        etag = client.put_object(Bucket=bucket, Key=key, Body=bodies[key])["ETag"].strip('"')
+        return Planned(key, etag, len(bodies[key]), SEEN)
+
+    with ThreadPoolExecutor(16) as pool:
+        return sorted(pool.map(put_one, bodies), key=lambda one: one.key)
+
+
+def standing(client: "S3Client", bucket: str) -> dict[str, Standing]:
+    found: dict[str, Standing] = {}
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for version in page.get("Versions", []):
+            own = found.setdefault(version["Key"], Standing())
+            own.versions += 1
+            if version["IsLatest"]:
+                own.current = version["ETag"].strip('"')
+        for marker in page.get("DeleteMarkers", []):
+            found.setdefault(marker["Key"], Standing()).markers.append(marker["VersionId"])
+    return found
+
+
+def write_plan(path: Path, planned: Iterable[Planned], *, canary: int = 10, chunk: int = 1000) -> Path:
+    """A plan as the orphan stage writes it, with chunks as small as a test wants them."""
+    lines = [
+        {
+            "chunk": 0 if place < canary else 1 + (place - canary) // chunk,
+            "key": one.key,
+            "size": one.size,
+            "last_modified": one.last_modified,
+            "etag": one.etag,
+            "storage_class": "STANDARD",
+            "is_multipart": False,
+            "first_seen": SEEN,
+            "sightings": 2,
+            "sighted_at": SEEN,
+        }
+        for place, one in enumerate(planned)
+    ]
+    pq.write_table(pa.Table.from_pylist(lines, schema=PLAN), path)
+    return path
+
+
+def recorded(ledger: Ledger) -> list[dict[str, Any]]:
+    return [line for file in ledger.parquet() for line in pq.read_table(file).to_pylist()]
+
+
+def record_deletion(ledger: Ledger, planned: list[Planned], answers: list[Answer], *, chunk: int = 0, at: datetime = SEEN) -> None:
+    ledger.intend(chunk, run_id="run", at=at)
+    ledger.record(chunk, planned, answers, at=at)
+
+
+def announced(started: Connection, work: Callable[..., None], *arguments: Any) -> None:
+    """In the child: says that the imports are done and the work begins."""
+    started.send(True)
+    work(*arguments)
+
+
+def carry_out(store: ObjectStore, bucket: str, plan: Path, folder: Path) -> None:
+    """Runs in a process of its own, which is killed."""
+    execute_plan(plan, ledger=Ledger(folder), run_id="run", deleter=deleter_of(store, bucket), keys=1, report=_silent)
+
+
+def bring_back(store: ObjectStore, bucket: str, ledgers: list[str], folder: Path) -> None:
+    """Runs in a process of its own, which is killed."""
+    restore(client_of(store, attempts=5), bucket, ledgers=ledgers, key=None, folder=folder, report=_silent)
+
+
+def _silent(_: str) -> None:
+    pass

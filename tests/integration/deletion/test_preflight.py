@@ -1,0 +1,139 @@
+"""What must be true of a bucket before anything in it is deleted (rules 11 and 12)."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from deletion_helpers import client_of
+
+from orphan_pipeline.deletion.preflight import (
+    refuse_unless_conditional,
+    refuse_unless_undoable,
+    shortest_noncurrent_days,
+    versioning_of,
+)
+from orphan_pipeline.demo.servers import ObjectStore
+from orphan_pipeline.errors import Refused
+
+MakeBucket = Callable[..., str]
+WINDOW = timedelta(days=14)
+
+
+def everything(client: Any, bucket: str) -> list[Any]:
+    answer = client.list_object_versions(Bucket=bucket)
+    return [*answer.get("Versions", []), *answer.get("DeleteMarkers", [])]
+
+
+def rule(status: str = "Enabled", prefix: str = "", **what: Any) -> dict[str, Any]:
+    return {"ID": f"rule-{prefix or 'all'}-{status}", "Status": status, "Filter": {"Prefix": prefix}, **what}
+
+
+@pytest.mark.parametrize(("status", "expected"), [(None, "never enabled"), ("Suspended", "suspended"), ("Enabled", "enabled")])
+def test_versioning_must_be_enabled(seaweedfs: ObjectStore, make_bucket: MakeBucket, status: Any, expected: str) -> None:
+    client, bucket = seaweedfs.client(), make_bucket(seaweedfs)
+    if status:
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
+    assert versioning_of(client, bucket) == expected
+    if expected == "enabled":
+        refuse_unless_undoable(client, bucket, WINDOW)
+        return
+    with pytest.raises(Refused, match=f"versioning is {expected}, expected enabled"):
+        refuse_unless_undoable(client, bucket, WINDOW)
+
+
+@pytest.mark.parametrize(
+    ("rules", "days"),
+    [
+        ([rule(NoncurrentVersionExpiration={"NoncurrentDays": 13})], 13),
+        ([rule(NoncurrentVersionExpiration={"NoncurrentDays": 14})], 14),
+        (
+            [
+                rule(NoncurrentVersionExpiration={"NoncurrentDays": 90}),
+                rule(prefix="a/", NoncurrentVersionExpiration={"NoncurrentDays": 1}),
+            ],
+            1,
+        ),
+        ([rule("Disabled", NoncurrentVersionExpiration={"NoncurrentDays": 1})], None),
+        ([rule(Expiration={"ExpiredObjectDeleteMarker": True})], None),
+        ([rule(NoncurrentVersionTransitions=[{"NoncurrentDays": 1, "StorageClass": "GLACIER"}])], None),
+    ],
+    ids=["shorter", "as long", "strictest of two", "disabled", "markers only", "transition only"],
+)
+def test_the_strictest_enabled_rule_counts(moto: ObjectStore, make_bucket: MakeBucket, rules: list[Any], days: int | None) -> None:
+    client, bucket = moto.client(), make_bucket(moto, versioned=True)
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+    assert shortest_noncurrent_days(client, bucket) == days
+    if days is None or days >= WINDOW.days:
+        refuse_unless_undoable(client, bucket, WINDOW)
+        return
+    with pytest.raises(Refused, match=f"keeps noncurrent versions {days} days, expected at least the undo window of 14 days"):
+        refuse_unless_undoable(client, bucket, WINDOW)
+
+
+def test_a_bucket_without_lifecycle_keeps_everything(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
+    assert shortest_noncurrent_days(seaweedfs.client(), make_bucket(seaweedfs, versioned=True)) is None
+
+
+def test_a_lifecycle_that_may_not_be_read_is_an_error(seaweedfs: ObjectStore) -> None:
+    with pytest.raises(ClientError):
+        shortest_noncurrent_days(seaweedfs.client(), "no-such-bucket")
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_the_probe_passes_and_leaves_nothing(seaweedfs: ObjectStore, make_bucket: MakeBucket, versioned: bool) -> None:
+    client, bucket = seaweedfs.client(), make_bucket(seaweedfs, versioned=versioned)
+    refuse_unless_conditional(client, bucket)
+    assert everything(client, bucket) == []
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_a_store_that_ignores_etags_is_refused_and_left_clean(moto: ObjectStore, make_bucket: MakeBucket, versioned: bool) -> None:
+    client, bucket = moto.client(), make_bucket(moto, versioned=versioned)
+    with pytest.raises(Refused, match="answered Deleted to a delete with a wrong ETag"):
+        refuse_unless_conditional(client, bucket)
+    assert everything(client, bucket) == []
+
+
+def test_a_store_that_ignores_if_match_of_a_single_delete_is_refused(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
+    """Keys that XML cannot carry are deleted that way."""
+    bucket = make_bucket(seaweedfs, versioned=True)
+    ignores: Any = client_of(seaweedfs, attempts=1)
+
+    def ignore(params: Any, **_: Any) -> None:
+        params["headers"].pop("If-Match", None)
+
+    ignores.meta.events.register("before-call.s3.DeleteObject", ignore)
+    with pytest.raises(Refused, match="answered Deleted"):
+        refuse_unless_conditional(ignores, bucket)
+    assert everything(seaweedfs.client(), bucket) == []
+
+
+def test_a_store_that_says_nothing_of_the_key_is_refused(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
+    bucket = make_bucket(seaweedfs, versioned=True)
+    silent: Any = client_of(seaweedfs, attempts=1)
+
+    def say_nothing(parsed: Any, **_: Any) -> None:
+        parsed.pop("Errors", None)
+
+    silent.meta.events.register("after-call.s3.DeleteObjects", say_nothing)
+    with pytest.raises(Refused, match="expected PreconditionFailed"):
+        refuse_unless_conditional(silent, bucket)
+    assert everything(seaweedfs.client(), bucket) == []
+
+
+def test_an_error_of_the_probe_rises_and_leaves_nothing(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
+    """The put was carried out, its answer lost: what stands in the store is removed, not what was answered."""
+    bucket = make_bucket(seaweedfs, versioned=True)
+    unlucky: Any = client_of(seaweedfs, attempts=1)
+
+    def lose(parsed: Any, **_: Any) -> None:
+        raise ConnectionResetError
+
+    unlucky.meta.events.register("after-call.s3.PutObject", lose)
+    with pytest.raises(ConnectionResetError):
+        refuse_unless_conditional(unlucky, bucket)
+    assert everything(seaweedfs.client(), bucket) == []
+    with pytest.raises(ClientError):
+        refuse_unless_conditional(seaweedfs.client(), "no-such-bucket")

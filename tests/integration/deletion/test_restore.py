@@ -1,0 +1,176 @@
+"""What was deleted comes back byte for byte, and nothing else is touched (rule 12)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from deletion_helpers import SEEN, Standing, client_of, put, record_deletion, standing
+
+from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
+from orphan_pipeline.deletion.requests import delete_chunk
+from orphan_pipeline.deletion.restore import RestoreTotals, ledgers_to_restore, restore, restore_totals
+from orphan_pipeline.demo.servers import ObjectStore
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.lake.layout import BucketLake
+
+MakeBucket = Callable[..., str]
+BODIES = {"a/1": b"one", "a/2": b"two", "a/3 ü+%&<": b"three", "a/4": b"four"}
+PLAN = "a" * 64
+
+
+class Deleted:
+    """A bucket with some objects deleted, and the lake that says so."""
+
+    def __init__(self, store: ObjectStore, bucket: str, folder: Path) -> None:
+        self.client, self.bucket, self.lake = store.client(), bucket, BucketLake(folder / "lake")
+        self._once = client_of(store, attempts=1)
+        self.planned = put(self.client, bucket, BODIES)
+
+    def delete(self, planned: list[Planned], *, plan: str = PLAN, hours: int = 0, outcome: Any = None) -> list[Answer]:
+        answers = [answer for answer in delete_chunk(self._once, self.bucket, planned) if answer is not None]
+        assert {answer.outcome for answer in answers} == {"deleted"}
+        if outcome:
+            answers = [replace(answer, outcome=outcome) for answer in answers]
+        record_deletion(Ledger(self.lake.ledger(plan, dry_run=False)), planned, answers, at=SEEN + timedelta(hours=hours))
+        return answers
+
+    def restore(self, name: str = "r1", *, plan: str = "", key: str = "") -> RestoreTotals:
+        return restore(
+            self.client,
+            self.bucket,
+            ledgers=ledgers_to_restore(self.lake, plan=plan, key=key),
+            key=key or None,
+            folder=self.lake.restore(name),
+            report=lambda _: None,
+        )
+
+    def body(self, key: str) -> bytes:
+        return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def held(self) -> set[tuple[str, str, str]]:
+        return {
+            (line["key"], line["etag"], line["outcome"])
+            for file in self.lake.restored_parquet()
+            for line in pq.read_table(file).to_pylist()
+        }
+
+
+@pytest.fixture(params=["seaweedfs", "moto"])
+def deleted(request: pytest.FixtureRequest, make_bucket: MakeBucket, tmp_path: Path) -> Deleted:
+    store: ObjectStore = request.getfixturevalue(request.param)
+    return Deleted(store, make_bucket(store, versioned=True), tmp_path)
+
+
+def totals(**counts: int) -> RestoreTotals:
+    return RestoreTotals(**{"restored": 0, "newer": 0, "deleted_again": 0, "lost": 0, **counts})
+
+
+def test_a_plan_comes_back_byte_for_byte_and_again_changes_nothing(deleted: Deleted) -> None:
+    deleted.delete(deleted.planned)
+    assert deleted.restore(plan=PLAN[:12]) == totals(restored=4)
+    assert {key: deleted.body(key) for key in BODIES} == BODIES
+    before = standing(deleted.client, deleted.bucket)
+    assert before == {one.key: Standing(current=one.etag, versions=1) for one in deleted.planned}
+    assert deleted.restore("r2", plan=PLAN) == totals(restored=4)
+    assert standing(deleted.client, deleted.bucket) == before
+    assert restore_totals(deleted.lake, "r2") == {"restored": 4}
+    assert deleted.held() == {(one.key, one.etag, "restored") for one in deleted.planned}
+
+
+def test_newer_and_deleted_again_and_lost_are_left_alone(deleted: Deleted) -> None:
+    newer, again, lost, back = deleted.planned
+    deleted.delete(deleted.planned)
+    put(deleted.client, deleted.bucket, {newer.key: b"newer", again.key: b"newer"})
+    deleted.client.delete_object(Bucket=deleted.bucket, Key=again.key)
+    for version in deleted.client.list_object_versions(Bucket=deleted.bucket, Prefix=lost.key)["Versions"]:
+        deleted.client.delete_object(Bucket=deleted.bucket, Key=lost.key, VersionId=version["VersionId"])
+    before = standing(deleted.client, deleted.bucket)
+    assert deleted.restore(plan=PLAN) == totals(restored=1, newer=1, deleted_again=1, lost=1)
+    assert standing(deleted.client, deleted.bucket) == before | {back.key: Standing(current=back.etag, versions=1)}
+    assert deleted.body(newer.key) == b"newer"
+
+
+def test_an_older_version_is_not_brought_back_in_place_of_a_lost_one(deleted: Deleted) -> None:
+    [latest] = put(deleted.client, deleted.bucket, {"a/1": b"second"})
+    deleted.delete([latest])
+    newest = deleted.client.list_object_versions(Bucket=deleted.bucket, Prefix="a/1")["Versions"][0]
+    deleted.client.delete_object(Bucket=deleted.bucket, Key="a/1", VersionId=newest["VersionId"])
+    assert deleted.restore(plan=PLAN) == totals(lost=1)
+    assert standing(deleted.client, deleted.bucket)["a/1"].current is None
+
+
+def test_unknown_comes_back_only_when_its_key_is_named(deleted: Deleted) -> None:
+    unknown, sure = deleted.planned[:2]
+    deleted.delete([unknown], outcome="unknown")
+    deleted.delete([sure], plan="b" * 64)
+    with pytest.raises(Refused, match="the ledger says of no object that it was deleted"):
+        deleted.restore(plan=PLAN)
+    assert standing(deleted.client, deleted.bucket)[unknown.key].current is None
+    assert deleted.restore("r2", key=unknown.key) == totals(restored=1)
+    assert deleted.body(unknown.key) == BODIES[unknown.key]
+    assert standing(deleted.client, deleted.bucket)[sure.key].current is None, "only the key that was named"
+
+
+def test_of_a_key_deleted_twice_the_last_delete_is_undone(deleted: Deleted) -> None:
+    first = deleted.planned[0]
+    deleted.delete([first])
+    [second] = put(deleted.client, deleted.bucket, {first.key: b"second"})
+    deleted.delete([second], plan="b" * 64, hours=1)
+    assert deleted.restore("old", plan=PLAN) == totals(deleted_again=1)
+    assert deleted.restore("new", key=first.key) == totals(restored=1)
+    assert deleted.body(first.key) == b"second"
+
+
+def test_a_marker_without_an_id_of_its_own_is_never_removed(deleted: Deleted) -> None:
+    """An object can have the version id `null` too, and would be gone for good."""
+    one = deleted.planned[0]
+    [answer] = deleted.delete([one])
+    record_deletion(Ledger(deleted.lake.ledger(PLAN, dry_run=False)), [one], [replace(answer, version_id="null")])
+    before = standing(deleted.client, deleted.bucket)
+    assert deleted.restore(plan=PLAN).restored == 0
+    assert standing(deleted.client, deleted.bucket) == before
+
+
+def test_what_somebody_asked_for_is_held_even_if_the_restore_dies(deleted: Deleted, monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted.delete(deleted.planned)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orphan_pipeline.deletion.restore.look", die)
+        with pytest.raises(KeyboardInterrupt):
+            deleted.restore(plan=PLAN)
+    assert {one.current for one in standing(deleted.client, deleted.bucket).values()} == {one.etag for one in deleted.planned}
+    assert deleted.held() == {(one.key, one.etag, "asked") for one in deleted.planned}
+    assert deleted.restore("r2", plan=PLAN) == totals(restored=4)
+
+
+def test_a_store_that_refuses_to_remove_a_marker_is_named(deleted: Deleted) -> None:
+    deleted.delete(deleted.planned)
+
+    def deny(parsed: Any, **_: Any) -> None:
+        parsed["Errors"] = [{"Key": "a/1", "Code": "AccessDenied"}]
+
+    deleted.client.meta.events.register("after-call.s3.DeleteObjects", deny)
+    with pytest.raises(Refused, match="would not remove the delete marker of 'a/1': AccessDenied"):
+        deleted.restore(plan=PLAN)
+
+
+def test_what_is_asked_must_be_one_thing_that_was_deleted(deleted: Deleted) -> None:
+    with pytest.raises(Refused, match="no ledger says that anything of plan"):
+        deleted.restore(plan=PLAN)
+    deleted.delete(deleted.planned[:1])
+    deleted.delete(deleted.planned[1:2], plan="ab" * 32)
+    with pytest.raises(Refused, match="2 plans have a digest that begins with 'a', expected one"):
+        deleted.restore(plan="a")
+    with pytest.raises(Refused, match="found 2 of plan, prefix and key"):
+        deleted.restore(plan=PLAN, key="a/1")
+    with pytest.raises(Refused, match="found 0 of plan, prefix and key"):
+        deleted.restore()
+    with pytest.raises(Refused, match="no object with the key 'a/none'"):
+        deleted.restore(key="a/none")

@@ -1,0 +1,161 @@
+"""Listing real stores: exactly the keys that they hold, whatever is in them, page after page."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from botocore.exceptions import ClientError
+
+from orphan_pipeline.demo.servers import ObjectStore
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.listing import list_pages, store_time
+from orphan_pipeline.inventory.prefixes import OwnedPrefix
+from orphan_pipeline.inventory.snapshot import Amount, write_inventory
+
+# Legal everywhere, and each of them once the death of a script.
+KEYS = [
+    "a b",
+    "a b ",
+    " a",
+    "a+b",
+    "a%2Bb",
+    "a%252Bb",
+    "100%",
+    "a&b;c",
+    "<x>&amp;",
+    "'quoted' \"twice\"",
+    "\u00e9",
+    "e\u0301",
+    "日本語/ファイル",
+    "😀",
+    "\ufffe-\uffff",
+    "\U0010ffff",
+    "a\u2028b",
+    "\u00a0",
+    "a#b?c=d",
+    "~$()[]{}|^`,!*=:@",
+    "a/b/c/",
+    ".hidden/.keep",
+    "x" * 200,
+]
+# What SeaweedFS changes as it stores it (its PUT of `a//b` is `a/b`) only the other one can be asked for.
+EXACT_ONLY = ["a//b", "/leading", "//", "back\\slash", "./dot", "a/../b", "\ttab", "\r", "\x01\x1f", "\x7f"]
+NOT_ON_MOTO = ["line\nbreak", "\n", "\tx\x01\x7f"]
+"""Its routes end at a line break."""
+
+
+@pytest.fixture(params=["seaweedfs", "moto"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, ObjectStore)
+    return found
+
+
+def put(store: ObjectStore, bucket: str, keys: list[str]) -> None:
+    client = store.client()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: client.put_object(Bucket=bucket, Key=key, Body=_body(key)), keys))
+
+
+def _body(key: str) -> bytes:
+    # A folder's marker is empty: SeaweedFS keeps no content under such a key.
+    return b"" if key.endswith("/") else key.encode()
+
+
+def listed(store: ObjectStore, bucket: str) -> list[dict[str, Any]]:
+    return [row for batch in list_pages(store.client(), bucket) for row in batch.to_pylist()]
+
+
+def test_keys_come_back_exactly_as_they_were_stored(store: ObjectStore, make_bucket: Any, request: pytest.FixtureRequest) -> None:
+    bucket = make_bucket(store)
+    keys = [f"odd/{key}" for key in KEYS]
+    if "moto" in request.node.name:
+        keys += [*EXACT_ONLY, *KEYS]
+    else:
+        keys += [f"odd/{key}" for key in NOT_ON_MOTO]
+    put(store, bucket, keys)
+    rows = listed(store, bucket)
+    assert sorted(row["key"] for row in rows) == sorted(keys)
+    assert all(row["size"] == len(_body(row["key"])) for row in rows)
+
+
+def test_each_object_has_its_etag_and_time_as_the_store_gives_them_for_itself(store: ObjectStore, make_bucket: Any) -> None:
+    bucket = make_bucket(store)
+    put(store, bucket, ["a/1"])
+    [row] = listed(store, bucket)
+    head = store.client().head_object(Bucket=bucket, Key="a/1")
+    assert row["etag"] == head["ETag"].strip('"')
+    assert row["last_modified"] == head["LastModified"]
+    assert row["storage_class"] == "STANDARD"
+
+
+def test_every_page_of_a_bucket_is_listed_once(store: ObjectStore, make_bucket: Any) -> None:
+    bucket = make_bucket(store)
+    keys = [f"{n % 7}/é {n}+" for n in range(1001)]
+    put(store, bucket, keys)
+    pages = list(list_pages(store.client(), bucket))
+    assert len(pages) == 2
+    assert sorted(row["key"] for page in pages for row in page.to_pylist()) == sorted(keys)
+
+
+def test_a_multipart_object_is_known_by_its_etag(store: ObjectStore, make_bucket: Any, tmp_path: Path) -> None:
+    bucket, client = make_bucket(store), store.client()
+    upload = client.create_multipart_upload(Bucket=bucket, Key="a/big")["UploadId"]
+    part = client.upload_part(Bucket=bucket, Key="a/big", UploadId=upload, PartNumber=1, Body=b"x" * 100)
+    client.complete_multipart_upload(
+        Bucket=bucket, Key="a/big", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    )
+    put(store, bucket, ["a/small"])
+    write(store, bucket, tmp_path)
+    table = pq.read_table(tmp_path / "part-00000.parquet")
+    assert dict(zip(table["key"].to_pylist(), table["is_multipart"].to_pylist(), strict=True)) == {"a/big": True, "a/small": False}
+
+
+def test_an_empty_bucket_is_listed_as_empty(store: ObjectStore, make_bucket: Any, tmp_path: Path) -> None:
+    bucket = make_bucket(store)
+    assert listed(store, bucket) == []
+    assert write(store, bucket, tmp_path) == (Amount(0, 0), Amount(0, 0))
+
+
+def test_what_no_prefix_declares_is_counted_as_unowned(store: ObjectStore, make_bucket: Any, tmp_path: Path) -> None:
+    bucket = make_bucket(store)
+    put(store, bucket, ["a/1", "a/2", "ab/3", "A/4", "5"])
+    assert write(store, bucket, tmp_path) == (Amount(5, 3 + 3 + 4 + 3 + 1), Amount(3, 4 + 3 + 1))
+
+
+def test_a_split_that_is_too_deep_is_refused(store: ObjectStore, make_bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = make_bucket(store)
+    put(store, bucket, ["a/1/x", "a/2/x", "a/3"])
+    monkeypatch.setattr("orphan_pipeline.inventory.snapshot.MOST_PARTITIONS", 2)
+    with pytest.raises(Refused) as refused:
+        write(store, bucket, tmp_path, split=1)
+    assert str(refused.value) == "the declared prefixes make 3 partitions, at most 2: `split` is too deep"
+
+
+def test_a_bucket_that_does_not_exist_or_that_nobody_may_list_is_an_error(store: ObjectStore) -> None:
+    for ask in (listed, lambda store, bucket: store_time(store.client(), bucket)):
+        with pytest.raises(ClientError, match=r"NoSuchBucket|404"):
+            ask(store, "bucket-of-nobody")
+
+
+def test_the_store_tells_its_time(store: ObjectStore, make_bucket: Any) -> None:
+    before = datetime.now(UTC)
+    told = store_time(store.client(), make_bucket(store))
+    assert before <= told.host <= datetime.now(UTC)
+    assert abs(told.store - told.host) < timedelta(seconds=5)
+    assert told.store.tzinfo is UTC
+
+
+def write(store: ObjectStore, bucket: str, folder: Path, *, split: int = 0) -> tuple[Amount, Amount]:
+    client = store.client()
+    figures = write_inventory(
+        list_pages(client, bucket),
+        started=store_time(client, bucket),
+        prefixes=[OwnedPrefix(path="a/", split=split)],
+        folder=folder,
+        report=lambda line: None,
+    )
+    return figures.total, figures.unowned

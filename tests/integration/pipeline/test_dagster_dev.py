@@ -1,0 +1,205 @@
+"""The real webserver and daemon (`dagster dev`), driven over HTTP as the UI drives them, and from the command line beside them.
+
+One server set and one world for the whole module; the tests build on one another, in order.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from small_world import MakeWorld, World
+
+from orphan_pipeline.demo.processes import free_ports, running, wait_until
+from orphan_pipeline.demo.servers import PostgresServer
+from orphan_pipeline.resources.runs import dagster_home, webserver_answers
+
+WORKSPACE = Path(__file__).parents[3] / "workspace.yaml"
+BIN = Path(sys.executable).parent
+REPOSITORY = {"repositoryLocationName": "orphan_pipeline", "repositoryName": "__repository__"}
+PATIENCE_SECONDS = 120.0
+
+LAUNCH = """mutation($given: ExecutionParams!) { launchRun(executionParams: $given) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  ... on RunConfigValidationInvalid { errors { message } } } }"""
+RETRY = """mutation($given: ReexecutionParams!) { launchRunReexecution(reexecutionParams: $given) {
+  __typename ... on LaunchRunSuccess { run { runId rootRunId } } ... on PythonError { message } } }"""
+RUNS = """query($filter: RunsFilter!) { runsOrError(filter: $filter) {
+  ... on Runs { results { runId status rootRunId tags { key value } } } } }"""
+START_SENSOR = """mutation($given: SensorSelector!) { startSensor(sensorSelector: $given) { __typename ... on PythonError { message } } }"""
+BACKFILLS = """query { partitionBackfillsOrError { ... on PartitionBackfills { results { id status numPartitions } } } }"""
+PARTITIONS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+  partitionKeys assetPartitionStatuses { ... on DefaultPartitionStatuses { materializedPartitions } } } } }"""
+
+
+@dataclass(frozen=True, slots=True)
+class Dev:
+    world: World
+    port: int
+
+    def ask(self, query: str, **variables: object) -> Any:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = Request(f"http://127.0.0.1:{self.port}/graphql", data=body, headers={"Content-Type": "application/json"})
+        with urlopen(request, timeout=30) as answer:
+            told = json.load(answer)
+        assert "errors" not in told, told["errors"]
+        [value] = told["data"].values()
+        return value
+
+    def launch(self, job: str, *, tags: dict[str, str] | None = None, config: dict[str, Any] | None = None) -> str:
+        launched = self.ask(
+            LAUNCH,
+            given={
+                "selector": {**REPOSITORY, "jobName": job},
+                "runConfigData": config or {},
+                "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
+            },
+        )
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def runs(self, **wanted: object) -> list[dict[str, Any]]:
+        found = self.ask(RUNS, filter=wanted)["results"]
+        return [{**run, "tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in found]
+
+    def ended(self, run_id: str) -> str:
+        """How a run ended, once it has."""
+
+        def status() -> str | None:
+            [run] = self.runs(runIds=[run_id])
+            return run["status"] if run["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+        found = self.until(status, f"the end of run {run_id}")
+        assert isinstance(found, str)
+        return found
+
+    def deletions_after(self, sweep_id: str) -> dict[str, str]:
+        """The status of each deletion run that was requested for a sweep, by prefix."""
+        runs = self.runs(pipelineName="media_deletion_job", tags=[{"key": "orphan_pipeline/sweep", "value": sweep_id}])
+        assert len({run["tags"]["dagster/partition"] for run in runs}) == len(runs), "a prefix was requested twice"
+        return {run["tags"]["dagster/partition"]: run["status"] for run in runs}
+
+    def until(self, condition: Callable[[], object], what: str) -> object:
+        deadline = monotonic() + PATIENCE_SECONDS
+        while not (found := condition()):
+            assert monotonic() < deadline, f"{what} never came"
+            sleep(0.2)
+        return found
+
+    def command(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / arguments[0], *arguments[1:]],
+            env=self.world.environment,
+            cwd=self.world.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def dev(make_world: MakeWorld, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    world = make_world(tmp_path_factory.mktemp("dev"), postgres.create_database("dev"))
+    [port] = free_ports(1)
+    log = world.folder / "dagster.log"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DAGSTER_HOME", world.environment["DAGSTER_HOME"])
+        dagster_home(world.folder)
+    program: list[str | Path] = [sys.executable, "-m", "dagster", "dev", "-w", WORKSPACE, "-h", "127.0.0.1", "-p", str(port)]
+    with running(program, log=log, cwd=world.folder, env=world.environment) as process:
+        wait_until("dagster dev", process, log, lambda: webserver_answers(port))
+        yield Dev(world, port)
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_retry_from_failure_goes_on_with_the_same_sweep(dev: Dev) -> None:
+    dev.world.run_sql("ALTER TABLE documents RENAME TO elsewhere")
+    run_id = dev.launch("media_sweep_job")
+    assert dev.ended(run_id) == "FAILURE"
+    inventory = dev.world.lake / "sweeps" / run_id / "inventory"
+    listed = sorted((path.name, path.stat().st_mtime_ns) for path in inventory.iterdir())
+    dev.world.run_sql("ALTER TABLE elsewhere RENAME TO documents")
+
+    retry = dev.ask(RETRY, given={"parentRunId": run_id, "strategy": "FROM_FAILURE"})
+    assert retry["run"]["rootRunId"] == run_id
+    assert dev.ended(retry["run"]["runId"]) == "SUCCESS"
+    assert [path.name for path in (dev.world.lake / "sweeps").iterdir()] == [run_id], "the retry began no sweep of its own"
+    assert json.loads((dev.world.lake / "sweeps" / run_id / "manifest.json").read_text())["sweep_id"] == run_id
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in inventory.iterdir()) == listed, "what was done stays as it was"
+
+
+def test_a_published_sweep_cannot_be_run_again(dev: Dev) -> None:
+    [sweep] = (dev.world.lake / "sweeps").iterdir()
+    before = (sweep / "manifest.json").read_bytes()
+    again = dev.ask(RETRY, given={"parentRunId": sweep.name, "strategy": "ALL_STEPS"})
+    assert dev.ended(again["run"]["runId"]) == "FAILURE"
+    assert (sweep / "manifest.json").read_bytes() == before
+
+
+def test_a_partition_is_materialized_from_the_ui(dev: Dev) -> None:
+    key = {"path": ["media", "deleted_objects"]}
+    assert sorted(dev.ask(PARTITIONS, key=key)["partitionKeys"]) == ["files/", "kept/"], "registered with every sensor off"
+    run_id = dev.launch("media_deletion_job", tags={"dagster/partition": "kept/"})
+    assert dev.ended(run_id) == "SUCCESS"
+    assert dev.ask(PARTITIONS, key=key)["assetPartitionStatuses"]["materializedPartitions"] == ["kept/"]
+
+
+def test_a_backfill_of_two_prefixes_from_the_command_line_is_finished_by_the_daemon(dev: Dev) -> None:
+    orphans = {key for key in dev.world.listed() if "orphan" in key}
+    assert orphans
+    done = dev.command(
+        "dagster", "job", "backfill", "-w", WORKSPACE, "-j", "media_deletion_job", "--partitions", "files/,kept/", "--noprompt"
+    )
+    assert done.returncode == 0, done.stderr
+    [backfill] = dev.ask(BACKFILLS)["results"]
+    assert backfill["numPartitions"] == 2
+    dev.until(lambda: dev.ask(BACKFILLS)["results"][0]["status"] not in ("REQUESTED", "COMPLETED_FAILED"), "the end of the backfill")
+    runs = dev.runs(tags=[{"key": "dagster/backfill", "value": backfill["id"]}])
+    assert {run["tags"]["dagster/partition"]: dev.ended(run["runId"]) for run in runs} == {"files/": "SUCCESS", "kept/": "SUCCESS"}
+    assert not orphans & dev.world.listed()
+    assert len(dev.world.listed()) == 10
+
+
+def test_the_sensor_deletes_after_a_sweep_launched_from_the_ui(dev: Dev) -> None:
+    started = dev.ask(START_SENSOR, given={**REPOSITORY, "sensorName": "media_deletion_sensor"})
+    assert started["__typename"] == "Sensor", started
+    dev.world.put("files/new-orphan.bin")
+    sweep_id = dev.launch("media_sweep_job")
+    assert dev.ended(sweep_id) == "SUCCESS"
+    dev.until(lambda: dev.deletions_after(sweep_id) == {"files/": "SUCCESS"}, "the deletion that the sensor requests")
+    assert "files/new-orphan.bin" not in dev.world.listed()
+    assert len(dev.world.listed()) == 10
+
+
+def test_the_sensor_deletes_after_a_sweep_of_the_command_line(dev: Dev) -> None:
+    dev.world.put("files/newer-orphan.bin", "kept/orphan.bin")
+    swept = dev.command("orphan-pipeline", "sweep", "--json")
+    assert swept.returncode == 0, swept.stderr
+    sweep_id = json.loads(swept.stdout)["media"]["sweep"]
+    wanted = {"files/": "SUCCESS", "kept/": "SUCCESS"}
+    dev.until(lambda: dev.deletions_after(sweep_id) == wanted, "the deletions that the sensor requests")
+    assert len(dev.world.listed()) == 10
+    [run] = dev.runs(runIds=[sweep_id])
+    assert run["status"] == "SUCCESS", "the run shows in the UI"
+
+
+def test_check_tells_that_the_sensor_is_on(dev: Dev) -> None:
+    said = dev.command("orphan-pipeline", "check")
+    assert said.stdout.splitlines()[-1] == (
+        "Deletion is ON: media.deletion.mode is versioned; schedule is stopped; sensor is running (so only when someone starts it)."
+    )
+
+
+def test_no_secret_stands_in_what_dagster_keeps(dev: Dev) -> None:
+    kept = [path for path in dev.world.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    password = dev.world.database_url.split(":")[2].partition("@")[0]
+    for secret in (password, dev.world.store.access_key_id, dev.world.store.secret_access_key):
+        assert [path for path in kept if secret.encode() in path.read_bytes()] == []
+    assert os.environ.get("WORLD_DATABASE_URL") is None

@@ -1,0 +1,159 @@
+"""Intent before request, outcome whole or absent, totals from answers, one process at a time (rule 13)."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orphan_pipeline.deletion.deleter import VersionedDeleter
+from orphan_pipeline.deletion.execute import chunks_of, execute_plan, pretend
+from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.snapshot import Amount
+
+AT = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def planned(keys: int) -> list[Planned]:
+    return [Planned(f"{i:04d}", "e", 10, AT) for i in range(keys)]
+
+
+def plan_of(path: Path, chunks: Sequence[int]) -> Path:
+    lines = [{"chunk": chunk, "key": f"{i:04d}", "etag": "e", "size": 10, "last_modified": AT} for i, chunk in enumerate(chunks)]
+    pq.write_table(pa.Table.from_pylist(lines), path)
+    return path
+
+
+class Recording:
+    """A deleter that looks at the disk when it is asked."""
+
+    def __init__(self, ledger: Ledger, *, dies_at: int | None = None, answer: Answer | None = None) -> None:
+        self.ledger, self.dies_at, self.answer = ledger, dies_at, answer or Answer("deleted", version_id="m")
+        self.asked: list[tuple[int, bool, list[str]]] = []
+
+    def __call__(self, planned: Sequence[Planned], *, unsettled: bool) -> list[Answer]:
+        on_disk = sorted(path.name for path in self.ledger.folder.iterdir())
+        self.asked.append((len(planned), unsettled, on_disk))
+        if len(self.asked) - 1 == self.dies_at:
+            raise KeyboardInterrupt
+        return [self.answer] * len(planned)
+
+
+def run(plan: Path, ledger: Ledger, deleter: Any) -> None:
+    execute_plan(plan, ledger=ledger, run_id="run", deleter=deleter, keys=1, report=lambda _: None)
+
+
+def test_the_intent_is_on_disk_before_the_request_and_the_outcome_before_the_next(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    deleter = Recording(ledger)
+    run(plan_of(tmp_path / "plan", [0, 1, 1]), ledger, deleter)
+    assert deleter.asked == [
+        (1, False, ["00000000.intent.json"]),
+        (2, False, ["00000000.intent.json", "00000000.parquet", "00000001.intent.json"]),
+    ]
+
+
+def test_resuming_skips_what_is_finished_and_settles_what_is_not(tmp_path: Path) -> None:
+    ledger, plan = Ledger(tmp_path / "ledger"), plan_of(tmp_path / "plan", [0, 1, 2])
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, ledger, Recording(ledger, dies_at=1))
+    again = Recording(ledger)
+    run(plan, ledger, again)
+    assert [unsettled for _, unsettled, _ in again.asked] == [True, False]
+    assert ledger.totals() == {"deleted": Amount(3, 30)}
+    third = Recording(ledger)
+    run(plan, ledger, third)
+    assert third.asked == []
+
+
+@pytest.mark.parametrize("outcome", ["deleted", "unknown"])
+@pytest.mark.parametrize("version_id", [None, "null"])
+def test_without_a_marker_id_it_stops_with_the_chunk_recorded(tmp_path: Path, outcome: Any, version_id: str | None) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    deleter = Recording(ledger, answer=Answer(outcome, version_id=version_id))
+    with pytest.raises(Refused, match="chunk 0: '0000' is gone without a delete marker"):
+        run(plan_of(tmp_path / "plan", [0, 1]), ledger, deleter)
+    assert len(deleter.asked) == 1
+    assert ledger.totals() == {outcome: Amount(1, 10)}
+
+
+def test_a_chunk_in_two_places_is_an_error_not_a_silent_skip(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="chunk 0 comes after chunk 1"):
+        list(chunks_of(plan_of(tmp_path / "plan", [0, 1, 0])))
+
+
+def test_an_outcome_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path)
+
+    def break_off(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"PAR1 half")
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", break_off)
+        with pytest.raises(OSError, match="disk full"):
+            ledger.record(0, planned(2), [Answer("deleted", "m")] * 2, at=AT)
+    assert not ledger.finished(0)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="zip"):
+        ledger.record(0, planned(2), [Answer("deleted", "m")], at=AT)
+    assert not ledger.finished(0)
+
+
+def test_totals_are_of_the_answers(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.record(0, planned(3), [Answer("deleted", "m"), Answer("changed"), Answer("failed", code="AccessDenied")], at=AT)
+    assert ledger.totals() == {"changed": Amount(1, 10), "deleted": Amount(1, 10), "failed": Amount(1, 10)}
+    assert not ledger.begun
+    run(plan_of(tmp_path / "plan", [0]), Ledger(tmp_path / "dry"), pretend)
+    assert Ledger(tmp_path / "dry").totals() == {"would_delete": Amount(1, 10)}
+
+
+def test_a_second_process_is_refused_by_the_number_of_the_first(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from orphan_pipeline.deletion.ledger import Ledger
+with Ledger(Path(sys.argv[1])).exclusively():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(Refused, match=f"being executed by process {other.pid}"), Ledger(tmp_path).exclusively():
+            pass
+        other.kill()
+    with Ledger(tmp_path).exclusively():
+        pass
+
+
+class Fast:
+    """Answers at once; counts."""
+
+    def __init__(self) -> None:
+        self.times: list[tuple[float, int]] = []
+
+    def delete_objects(self, *, Bucket: str, Delete: Any) -> dict[str, Any]:
+        self.times.append((monotonic(), len(Delete["Objects"])))
+        return {"Deleted": [{"Key": one["Key"], "DeleteMarkerVersionId": "m"} for one in Delete["Objects"]]}
+
+
+@pytest.mark.parametrize("rate", [1500, 20_000])
+def test_the_rate_is_held(rate: int) -> None:
+    """1,500 is no multiple of a chunk: whole chunks would only reach two thirds of it."""
+    fast: Any = Fast()
+    deleter = VersionedDeleter(client=fast, once=fast, bucket="b", keys_per_second=rate)
+    began = monotonic()
+    while monotonic() - began < 2.2:
+        deleter(planned(500), unsettled=False)
+    assert sum(keys for _, keys in fast.times) >= 0.9 * rate * (monotonic() - began)
+    for start, _ in fast.times:
+        assert sum(keys for at, keys in fast.times if start <= at < start + 1) <= rate * 1.1 + 500

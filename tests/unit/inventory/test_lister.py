@@ -1,0 +1,165 @@
+"""The lister over stores of every order: each object exactly once, or nothing at all."""
+
+import random
+from collections.abc import Callable
+from threading import Lock
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.asking import Question
+from orphan_pipeline.inventory.lister import Lister, OutOfOrder
+from orphan_pipeline.inventory.pages import LISTED, Page
+
+KEYS = st.sets(
+    st.text("ab/", min_size=1, max_size=6)
+    | st.text(st.characters(codec="utf-8"), min_size=1, max_size=5)
+    | st.integers(0, 999).map(lambda n: f"uploads/{n:06d}")
+    | st.tuples(st.sampled_from("abc"), st.integers(0, 50)).map(lambda t: f"uploads/{t[0]}/{t[1]}"),
+    max_size=120,
+)
+
+
+class Store:
+    """ListObjectsV2 over a set of keys, in any order, a few keys a page. Answers what `Asker.ask` answers."""
+
+    def __init__(self, keys: set[str], *, page: int = 3, order: Callable[[str], object] = lambda key: key) -> None:
+        self.keys, self.page, self.order = sorted(keys, key=order), page, order  # type: ignore[arg-type]
+        self.requests = self.retried = 0
+        self._lock = Lock()
+
+    def ask(self, question: Question) -> Page:
+        with self._lock:
+            self.requests += 1
+        start = int(question.token) if question.token is not None else 0
+        after = "" if question.token is not None else question.after
+        most = question.most or self.page
+        found: list[str] = []
+        folders: list[str] = []
+        place = start
+        while place < len(self.keys) and len(found) + len(folders) < most:
+            key = self.keys[place]
+            place += 1
+            if not key.startswith(question.prefix) or (after and not self.order(key) > self.order(after)):  # type: ignore[operator]
+                continue
+            rest = key[len(question.prefix) :]
+            if question.delimiter and "/" in rest:
+                folder = question.prefix + rest[: rest.index("/") + 1]
+                if not folders or folders[-1] != folder:
+                    folders.append(folder)
+                while place < len(self.keys) and self.keys[place].startswith(folder):
+                    place += 1
+            else:
+                found.append(key)
+        left = any(key.startswith(question.prefix) for key in self.keys[place:])
+        return Page(
+            objects=batch_of(found),
+            common_prefixes=tuple(folders),
+            truncated=left,
+            next_token=str(place) if left else None,
+            fast=True,
+        )
+
+
+def batch_of(keys: list[str]) -> pa.RecordBatch:
+    n = len(keys)
+    return pa.RecordBatch.from_pydict(
+        {"key": keys, "size": [1] * n, "last_modified": [0] * n, "etag": ["e"] * n, "storage_class": ["STANDARD"] * n}, schema=LISTED
+    )
+
+
+def listed(store: Store, *, concurrency: int = 4, in_order: bool = True, cuts: tuple[str, ...] = ()) -> tuple[list[str], Lister]:
+    lister = Lister(store, "b", concurrency=concurrency, in_order=in_order, cuts=cuts)  # type: ignore[arg-type]
+    keys = [key for batch in lister.batches() for key in batch["key"].to_pylist()]
+    return sorted(keys), lister
+
+
+@settings(deadline=None, max_examples=150)
+@given(keys=KEYS, concurrency=st.integers(1, 8), page=st.integers(1, 7))
+def test_every_object_exactly_once_in_order(keys: set[str], concurrency: int, page: int) -> None:
+    found, lister = listed(Store(keys, page=page), concurrency=concurrency)
+    assert found == sorted(keys)
+    assert sum(piece.objects for piece in lister.figures().pieces) == len(keys)
+
+
+@settings(deadline=None, max_examples=150)
+@given(keys=KEYS, cuts=st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=4), unique=True, max_size=5))
+def test_every_object_exactly_once_with_cuts_from_the_last_inventory(keys: set[str], cuts: list[str]) -> None:
+    found, _ = listed(Store(keys), cuts=tuple(sorted(cuts)))
+    assert found == sorted(keys)
+
+
+@settings(deadline=None, max_examples=150)
+@given(keys=KEYS, seed=st.integers())
+def test_a_store_in_another_order_is_listed_by_folders_alone(keys: set[str], seed: int) -> None:
+    """Folders stay together, as in every store that lists a tree; the order within is any."""
+    rank: dict[str, float] = {}
+    numbers = random.Random(seed)
+
+    def order(key: str) -> list[float]:
+        parts = key.split("/")
+        return [
+            rank.setdefault("/".join(parts[: n + 1]) + ("/" if n + 1 < len(parts) else ""), numbers.random()) for n in range(len(parts))
+        ]
+
+    found, lister = listed(Store(keys, order=order), in_order=False)
+    assert found == sorted(keys)
+    assert all(piece.after == "" for piece in lister.figures().pieces)
+
+
+def test_many_keys_in_one_folder_are_cut_and_shared() -> None:
+    keys = {f"uploads/{n:06d}" for n in range(3000)}
+    found, lister = listed(Store(keys, page=10), concurrency=8)
+    assert found == sorted(keys)
+    assert len(lister.figures().pieces) > 8
+
+
+def test_an_order_that_turns_out_wrong_after_a_cut_throws_all_away() -> None:
+    keys = {f"uploads/{n:06d}" for n in range(500)}
+    store = Store(keys, order=lambda key: key[::-1])
+    with pytest.raises(OutOfOrder, match="does not list in UTF-8 order"):
+        listed(store, cuts=("uploads/000250",))
+
+
+def test_keys_of_another_prefix_are_refused() -> None:
+    class Wrong(Store):
+        def ask(self, question: Question) -> Page:
+            page = super().ask(question)
+            if question.prefix:
+                return Page(objects=batch_of(["elsewhere/x"]), common_prefixes=(), truncated=False, next_token=None, fast=True)
+            return page
+
+    with pytest.raises(Refused, match="holds keys of another prefix"):
+        listed(Wrong({"a/1", "a/2"}))
+
+
+def test_a_list_that_goes_in_a_circle_is_refused() -> None:
+    class Circle(Store):
+        def ask(self, question: Question) -> Page:
+            tokens = {None: "1", "1": "2", "2": "3", "3": "1"}
+            return Page(objects=batch_of([]), common_prefixes=(), truncated=True, next_token=tokens[question.token], fast=True)
+
+    with pytest.raises(Refused, match="goes in a circle"):
+        listed(Circle(set()))
+
+
+def test_a_failure_of_one_piece_fails_the_whole_listing() -> None:
+    class Failing(Store):
+        def ask(self, question: Question) -> Page:
+            if question.prefix == "c/":
+                raise Refused("listing c/ failed")
+            return super().ask(question)
+
+    with pytest.raises(Refused, match="listing c/ failed"):
+        listed(Failing({f"{folder}/{n}" for folder in "abcdef" for n in range(20)}, page=100))
+
+
+def test_a_reader_that_stops_early_leaves_no_thread_behind() -> None:
+    lister = Lister(Store({f"uploads/{n:06d}" for n in range(3000)}), "b", concurrency=4, in_order=True)  # type: ignore[arg-type]
+    batches = lister.batches()
+    next(batches)
+    batches.close()
+    assert next(batches, None) is None

@@ -1,0 +1,158 @@
+"""The fast page parser against botocore's own: the same rows for every legal key, or it steps back."""
+
+from datetime import UTC, datetime
+from urllib.parse import quote_plus
+from xml.sax.saxutils import escape
+
+import boto3
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orphan_pipeline.inventory.pages import BrokenPage, PageParser, parse_fast
+
+KEYS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40) | st.sampled_from(
+    [
+        "a//b",
+        "/a",
+        "./a",
+        "a ",
+        " ",
+        "'\"",
+        "&amp;",
+        "&",
+        "<Key>",
+        "]]>",
+        "\u00fc",
+        "u\u0308",
+        "\U0001f600",
+        "+",
+        "%2B",
+        "%",
+        "a\nb",
+        "a\r\nb",
+        "x" * 1024,
+    ]
+)
+ETAGS = st.sampled_from(["d41d8cd98f00b204e9800998ecf8427e", "9e107d9d372bb6826bd81d3542a419d6-17"])
+EXTRAS = st.sampled_from(
+    [
+        "",
+        "<ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>COMPOSITE</ChecksumType>",
+        "<Owner><ID>75aa57f0</ID><DisplayName>me</DisplayName></Owner>",
+        "<RestoreStatus><IsRestoreInProgress>false</IsRestoreInProgress></RestoreStatus>",
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def parser() -> PageParser:
+    client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y")
+    return PageParser(client)
+
+
+def record(
+    key: str, *, etag: str = "0" * 32, size: int = 5, extra: str = "", quote: str = "&quot;", time: str = "2026-01-02T03:04:05.678Z"
+) -> str:
+    return (
+        f"<Contents><Key>{escape(quote_plus(key, safe='/'))}</Key><LastModified>{time}</LastModified><ETag>{quote}{etag}{quote}</ETag>"
+        f"{extra}<Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+    )
+
+
+def page(*records: str, prefixes: tuple[str, ...] = (), more: str | None = None, count: int | None = None) -> bytes:
+    below = "".join(f"<CommonPrefixes><Prefix>{quote_plus(prefix, safe='/')}</Prefix></CommonPrefixes>" for prefix in prefixes)
+    token = f"<NextContinuationToken>{escape(more)}</NextContinuationToken>" if more is not None else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix></Prefix>'
+        f"<KeyCount>{len(records) + len(prefixes) if count is None else count}</KeyCount><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType>"
+        f"<IsTruncated>{str(more is not None).lower()}</IsTruncated>{token}{''.join(records)}{below}</ListBucketResult>"
+    ).encode()
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    objects=st.lists(st.tuples(KEYS, ETAGS, st.integers(0, 5 * 2**40), EXTRAS), max_size=12),
+    prefixes=st.lists(KEYS, max_size=3),
+    more=st.none() | st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=1),
+)
+def test_both_parsers_give_the_same_page(
+    parser: PageParser, objects: list[tuple[str, str, int, str]], prefixes: list[str], more: str | None
+) -> None:
+    body = page(*(record(k, etag=e, size=s, extra=x) for k, e, s, x in objects), prefixes=tuple(prefixes), more=more)
+    fast, slow = parse_fast(body), parser.parse_slowly(body)
+    assert fast is not None, "nothing here is unusual enough for the slow way"
+    assert fast.objects.equals(slow.objects)
+    assert fast.objects["key"].to_pylist() == [key for key, *_ in objects]
+    assert (fast.common_prefixes, fast.truncated, fast.next_token) == (tuple(prefixes), more is not None, more)
+    assert (slow.common_prefixes, slow.truncated, slow.next_token) == (tuple(prefixes), more is not None, more)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    keys=st.lists(KEYS, min_size=1, max_size=6),
+    place=st.integers(min_value=0),
+    what=st.sampled_from([b"", b"<", b">", b"&", b"<Key>", b"</Contents>", b"<Size>7</Size>", b"<!--x-->", b"\xff", b" ", b"<Key/>"]),
+    cut=st.integers(0, 30),
+)
+def test_a_damaged_page_is_read_as_botocore_reads_it_or_not_at_all(
+    parser: PageParser, keys: list[str], place: int, what: bytes, cut: int
+) -> None:
+    body = page(*(record(key) for key in keys))
+    at = place % len(body)
+    damaged = body[:at] + what + body[at + cut :]
+    fast = parse_fast(damaged)
+    if fast is None:
+        return
+    try:
+        slow = parser.parse_slowly(damaged)
+    except BrokenPage:
+        # What is no XML only counts where the rest of the page cannot tell; it must at least be complete in itself.
+        assert fast.objects.num_rows + len(fast.common_prefixes) <= len(keys) + 1
+        return
+    except (KeyError, ValueError):
+        pytest.fail(f"the fast parser believed a page that botocore cannot read: {damaged!r}")
+    assert fast.objects["key"].to_pylist() == slow.objects["key"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        page(record("a")).replace(b"<StorageClass>STANDARD</StorageClass>", b""),
+        page(record("a")).replace(b"<Key>", b"<Key >"),
+        page(record("a")).replace(b"<Contents>", b"<Contents><Strange>1</Strange>"),
+        page(record("a", quote="&#34;")),
+        page(record("a", time="2026-01-02T03:04:05+00:00")).replace(b"+00:00", b"+0000 "),
+        page(record("a"), count=2),
+        page(record("a")).replace(b"<IsTruncated>false</IsTruncated>", b"<IsTruncated>False</IsTruncated>"),
+        page(record("a")).replace(b"<EncodingType>url</EncodingType>", b"").replace(b"<Key>a", b"<Key>a&amp;b"),
+    ],
+)
+def test_what_is_unusual_goes_to_the_slow_parser(unusual: bytes) -> None:
+    assert parse_fast(unusual) is None
+
+
+def test_the_slow_parser_reads_what_the_fast_one_leaves(parser: PageParser) -> None:
+    body = page(record("a")).replace(b"<EncodingType>url</EncodingType>", b"").replace(b"<Key>a", b"<Key>a&amp;b%2Bc")
+    found = parser.parse(body)
+    assert not found.fast
+    assert found.objects.to_pylist() == [
+        {
+            "key": "a&b%2Bc",
+            "size": 5,
+            "last_modified": datetime(2026, 1, 2, 3, 4, 5, 678000, UTC),
+            "etag": "0" * 32,
+            "storage_class": "STANDARD",
+        }
+    ]
+
+
+@pytest.mark.parametrize("cut", [1, 18, 19, 60, 400])
+def test_a_page_that_is_cut_off_is_broken(parser: PageParser, cut: int) -> None:
+    with pytest.raises(BrokenPage, match="without </ListBucketResult>"):
+        parser.parse(page(record("a"), record("b"))[:-cut])
+
+
+def test_an_empty_bucket_is_a_page_without_objects(parser: PageParser) -> None:
+    found = parser.parse(page())
+    assert (found.objects.num_rows, found.truncated, found.fast) == (0, False, True)

@@ -1,0 +1,125 @@
+"""Snapshots written by hand, so that a test of the orphan stage needs neither a store nor a database."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from slow_engine import Stored
+
+from orphan_pipeline.inventory.listing import LISTED, StoreTime
+from orphan_pipeline.inventory.prefixes import OwnedPrefix
+from orphan_pipeline.inventory.snapshot import INVENTORY, InventoryFigures, write_inventory
+from orphan_pipeline.lake.files import write_document
+from orphan_pipeline.lake.layout import FIGURES, BucketLake, SweepFolder
+from orphan_pipeline.orphans.dangling import write_dangling
+from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest
+from orphan_pipeline.orphans.publish import publish_sweep
+from orphan_pipeline.orphans.snapshot import HoldLimits
+from orphan_pipeline.references.schema import REFERENCES
+from orphan_pipeline.references.snapshot import CutFigures, ReferenceFigures, SourceFigures
+from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+DATABASES = {"app": DatabaseSettings.model_validate({"url": {"env": "APP_DATABASE_URL"}})}
+
+
+def hold_limits(**changed: Any) -> HoldLimits:
+    """Nothing holds anything, but for what is named."""
+    free: dict[str, Any] = {
+        "min_age": timedelta(),
+        "multipart_grace": timedelta(),
+        "confirmations": 1,
+        "confirmation_gap": timedelta(),
+        "max_deletions": 10**9,
+        "protect": (),
+    }
+    return HoldLimits(**{**free, **changed})
+
+
+def bucket_settings(**changed: Any) -> BucketSettings:
+    document: dict[str, Any] = {
+        "bucket": "acme-media",
+        "prefixes": ["a/", "b/"],
+        "references": [{"name": "documents", "database": "app", "sql": "SELECT key FROM documents"}],
+        "safety": {"confirmations": 1, "max_orphan_fraction": 0.5},
+    }
+    return BucketSettings.model_validate({**document, **changed})
+
+
+def put_inventory(sweep: SweepFolder, objects: Iterable[Stored]) -> None:
+    columns = {name: [getattr(stored, name, "STANDARD") for stored in objects] for name in INVENTORY.names}
+    _write(sweep.stage("inventory"), pa.table(columns, schema=INVENTORY))
+
+
+def put_references(sweep: SweepFolder, references: Sequence[tuple[str, str, bool]]) -> None:
+    """Rows of key, source, derived."""
+    keys, sources, derived = ([row[n] for row in references] for n in range(3))
+    columns = {"key": keys, "source": sources, "derived": derived, "row_id": [str(n) for n, _ in enumerate(references)]}
+    _write(sweep.stage("references"), pa.table(columns, schema=REFERENCES))
+
+
+def publish(
+    lake: BucketLake,
+    sweep_id: str,
+    *,
+    orphans: Sequence[str] = (),
+    referenced: Sequence[str] = ("a/kept", "b/kept"),
+    gone: Sequence[str] = (),
+    started_at: datetime | None = None,
+    settings: BucketSettings | None = None,
+    sources: Sequence[str] = ("documents",),
+) -> Manifest:
+    """A whole sweep of a bucket that holds `orphans` and `referenced`, whose databases name `referenced` and `gone`."""
+    at = started_at or datetime.now(UTC)
+    settings = settings or bucket_settings()
+    sweep = lake.sweep(sweep_id)
+    with sweep.writing("inventory") as folder:
+        figures = write_inventory(
+            [listed([*orphans, *referenced], last_modified=NOON - 100 * DAY)],
+            started=StoreTime(store=at, host=at),
+            prefixes=[OwnedPrefix(path=prefix.path, split=prefix.split) for prefix in settings.prefixes],
+            folder=folder,
+            report=lambda line: None,
+        )
+        write_document(folder / FIGURES, InventoryFigures, figures)
+    put_references(sweep, [(key, source, False) for key in [*referenced, *gone] for source in sources])
+    count = len(referenced) + len(gone)
+    write_document(sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources))
+    with sweep.writing("dangling") as folder:
+        write_document(folder / FIGURES, DanglingFigures, write_dangling(sweep, folder))
+    return publish_sweep(sweep, name="media", lake=lake, settings=settings, databases=DATABASES, report=lambda line: None)
+
+
+def listed(keys: Sequence[str], *, last_modified: datetime) -> pa.RecordBatch:
+    rows = [{"key": key, "size": 10, "last_modified": last_modified, "etag": "e", "storage_class": "STANDARD"} for key in keys]
+    return pa.RecordBatch.from_pylist(rows, schema=LISTED)
+
+
+def _reference_figures(at: datetime, count: int, sources: Sequence[str]) -> ReferenceFigures:
+    cut = CutFigures(
+        database="app",
+        snapshot_at=at,
+        host_snapshot_at=at,
+        system_identifier="1",
+        snapshot="s",
+        lsn="0/0",
+        server_version="18",
+    )
+    return ReferenceFigures(
+        inventory_started_at=at,
+        snapshot_at=at,
+        cuts=(cut,),
+        sources=tuple(
+            SourceFigures(name=name, database="app", rows=count, references=count, derived=0, without_key=0, seconds=0.1)
+            for name in sources
+        ),
+    )
+
+
+def _write(folder: Path, table: pa.Table) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, folder / "part-00000.parquet")

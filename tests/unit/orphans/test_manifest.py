@@ -1,0 +1,112 @@
+"""The manifest: it comes back as it was written, its figures add up, and its last line tells the truth."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from sweep_files import DAY, NOON, bucket_settings, publish
+
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.lake.files import read_document
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.manifest import Manifest, latest_manifest, read_manifests
+from orphan_pipeline.orphans.summary import closing_line
+
+ODD = ["a/\n", "a/é 😀'\"", "b/%2F", "b/\x7f"]
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> BucketLake:
+    return BucketLake(tmp_path)
+
+
+def edit(lake: BucketLake, change: dict[str, Any], *below: str) -> None:
+    path = lake.sweep("s1").manifest
+    document = part = json.loads(path.read_text())
+    for name in below:
+        part = part[name]
+    part.update(change)
+    path.write_text(json.dumps(document))
+
+
+def test_a_manifest_comes_back_equal_from_its_file(lake: BucketLake) -> None:
+    made = publish(lake, "s1", orphans=ODD, gone=["a/gone"], started_at=NOON + timedelta(microseconds=1))
+    assert read_document(lake.sweep("s1").manifest, Manifest) == made
+    assert read_manifests(lake) == [made]
+
+
+def test_figures_add_up_over_prefixes_and_holds(lake: BucketLake) -> None:
+    settings = bucket_settings(protect=["/a/1"])
+    made = publish(lake, "s1", orphans=["a/1", "a/2", "b/3", "c/4"], gone=["x", "x"], settings=settings)
+    assert made.inventory.total == Amount(6, 60)
+    assert (made.owned, made.orphans, made.deletable, made.unowned) == (Amount(5, 50), Amount(3, 30), Amount(2, 20), Amount(1, 10))
+    assert made.holds == {"protected": Amount(1, 10)}
+    assert {prefix: plan.amount for prefix, plan in made.plans.items()} == {"a/": Amount(1, 10), "b/": Amount(1, 10)}
+    assert made.owned.objects + made.inventory.unowned.objects == made.inventory.total.objects
+    match = made.source_matches["documents"]
+    assert (match.references, match.dangling, match.match_rate) == (4, 2, 0.5)
+
+
+def test_a_prefix_without_an_orphan_has_figures_and_no_plan(lake: BucketLake) -> None:
+    made = publish(lake, "s1", orphans=["a/1"])
+    assert made.prefixes["b/"].orphans == Amount(0, 0)
+    assert list(made.plans) == ["a/"]
+
+
+@pytest.mark.parametrize("below", [(), ("inventory",), ("plans", "a/"), ("prefixes", "a/", "deletable")])
+def test_a_manifest_with_a_field_that_is_not_known_is_an_error(lake: BucketLake, below: tuple[str, ...]) -> None:
+    publish(lake, "s1", orphans=["a/1"])
+    edit(lake, {"unknown": 1}, *below)
+    with pytest.raises(ValidationError, match="unknown"):
+        read_manifests(lake)
+
+
+def test_a_manifest_of_another_version_is_refused(lake: BucketLake) -> None:
+    publish(lake, "s1")
+    edit(lake, {"version": 2})
+    with pytest.raises(Refused) as refused:
+        latest_manifest(lake)
+    assert str(refused.value) == "the manifest of sweep s1 is of version 2, expected 1: it was written by another release"
+
+
+def test_the_latest_sweep_is_the_one_whose_inventory_began_last(lake: BucketLake) -> None:
+    assert latest_manifest(lake) is None
+    later = publish(lake, "a", started_at=NOON + DAY)
+    earlier = publish(lake, "b", started_at=NOON)
+    assert read_manifests(lake) == [earlier, later]
+    assert latest_manifest(lake) == later
+
+
+def test_what_is_deletable_is_told_in_the_end(lake: BucketLake) -> None:
+    assert closing_line(publish(lake, "s1", orphans=["a/1", "a/2", "b/3"])) == "deletable now: 3 objects, 30 bytes, in 2 prefixes"
+
+
+@pytest.mark.parametrize(
+    ("orphans", "safety", "line"),
+    [
+        ([], {}, "earliest deletable: never, because there is no orphan under a declared prefix"),
+        (["c/1"], {}, "earliest deletable: never, because there is no orphan under a declared prefix"),
+        (["a/.keep"], {}, "earliest deletable: never by itself, because every orphan is protected or was restored"),
+        (
+            ["a/1", "a/.keep"],
+            {"min_age": "200d"},
+            "earliest deletable: 2027-03-01 12:00:00 UTC, because the oldest orphans are younger than min_age "
+            "(and multipart_grace) until then",
+        ),
+        (
+            ["a/1"],
+            {"confirmations": 3, "confirmation_gap": "10h"},
+            "earliest deletable: 2026-11-22 08:00:00 UTC, because an orphan must be seen in as many sweeps as `confirmations` says, "
+            "`confirmation_gap` apart",
+        ),
+    ],
+)
+def test_when_nothing_is_deletable_the_day_and_the_reason_are_told(
+    lake: BucketLake, orphans: list[str], safety: dict[str, Any], line: str
+) -> None:
+    settings = bucket_settings(protect=["**/.keep"], safety={"confirmations": 1, **safety})
+    assert closing_line(publish(lake, "s1", orphans=orphans, started_at=NOON, settings=settings)) == line
