@@ -1,7 +1,7 @@
 """A synthetic S3 endpoint on loopback, in a process of its own: lists any number of keys without storing one, so that what is measured is
 the client. Every record has the same width and a page is a matrix of bytes into which the numbers are written.
 
-Keys are `uploads/{number:012d}-…`, in UTF-8 order; every seventh holds an umlaut, a space, `+` and `%` (encoded as `EncodingType=url` asks).
+Keys are `uploads/{number:012d}-…`, in UTF-8 order; every seventh holds an umlaut, a space, `+` and `%`, encoded as asked.
 `python -m benchmarks.endpoint --keys 1000000 --latency-ms 0` prints its port.
 """
 
@@ -79,9 +79,7 @@ class Listing:
         end = min(start + most, len(self.keys))
         truncated = end < len(self.keys)
         token = f"<NextContinuationToken>{end}</NextContinuationToken>" if truncated else ""
-        head = HEAD.format(
-            bucket=bucket, prefix=prefix, count=end - start, most=most, truncated=str(truncated).lower(), token=token
-        )
+        head = HEAD.format(bucket=bucket, prefix=prefix, count=end - start, most=most, truncated=str(truncated).lower(), token=token)
         return head.encode() + self._page(start, end).tobytes() + TAIL.encode()
 
     def _page(self, start: int, end: int) -> "npt.NDArray[np.uint8]":

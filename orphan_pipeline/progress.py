@@ -16,8 +16,10 @@ class Progress:
         *,
         total: int | None = None,
         every_seconds: float = 5.0,
+        detail: Callable[[], str] | None = None,
     ) -> None:
         self._stage, self._unit, self._emit, self._total, self._every = stage, unit, emit, total, every_seconds
+        self._detail = detail
         self._done = 0
         self._started = self._spoke = monotonic()
 
@@ -33,6 +35,8 @@ class Progress:
     def _line(self) -> str:
         rate = self._done / max(monotonic() - self._started, 1e-6)
         line = f"{self._stage}: {self._done:,} {self._unit}, {rate:,.0f} {self._unit}/s"
+        if self._detail is not None:
+            line += f", {self._detail()}"
         if not self._total or not rate:
             return line
         left = max(self._total - self._done, 0) / rate

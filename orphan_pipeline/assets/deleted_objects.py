@@ -58,6 +58,7 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
                     run_id=context.run.run_id,
                     deleter=_deleter(getattr(context.resources, names.bucket_resource), settings, authorised),
                     keys=authorised.plan.amount.objects,
+                    expires_at=authorised.manifest.expires_at,
                     report=context.log.info,
                 )
         return _result(authorised)

@@ -4,13 +4,17 @@ import dagster as dg
 
 from orphan_pipeline.assets.names import LAKE, Names, live_bucket_key
 from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, sweep_id_of, table_metadata
-from orphan_pipeline.inventory.listing import list_pages, store_time
 from orphan_pipeline.inventory.prefixes import OwnedPrefix
-from orphan_pipeline.inventory.snapshot import INVENTORY, InventoryFigures, write_inventory
+from orphan_pipeline.inventory.snapshot import INVENTORY, InventoryFigures
+from orphan_pipeline.inventory.take import take_inventory
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
+from orphan_pipeline.orphans.manifest import latest_manifest
 from orphan_pipeline.resources.bucket import BucketResource
 from orphan_pipeline.settings.model import BucketSettings
+
+USD_A_LIST_REQUEST = 0.005 / 1000
+"""AWS's list price of a LIST request to S3 Standard in us-east-1 (S3 pricing page, 2026)."""
 
 
 def inventory_snapshot(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
@@ -27,15 +31,18 @@ def inventory_snapshot(name: str, settings: BucketSettings) -> dg.AssetsDefiniti
         kinds={"s3", "parquet"},
     )
     def inventory_snapshot(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        sweep = bucket_lake(context, name).sweep(sweep_id_of(context.run))
+        lake = bucket_lake(context, name)
+        sweep = lake.sweep(sweep_id_of(context.run))
         resource: BucketResource = getattr(context.resources, names.bucket_resource)
         with one_line_failures():
-            client = resource.get_client()
+            last = latest_manifest(lake)
             with sweep.writing("inventory") as folder:
-                figures = write_inventory(
-                    list_pages(client, settings.bucket),
-                    started=store_time(client, settings.bucket),
+                figures = take_inventory(
+                    resource.get_client(),
+                    settings.bucket,
+                    settings.inventory,
                     prefixes=[OwnedPrefix(path=prefix.path, split=prefix.split) for prefix in settings.prefixes],
+                    last=last.inventory if last is not None else None,
                     folder=folder,
                     report=context.log.info,
                 )
@@ -53,9 +60,26 @@ def inventory_snapshot(name: str, settings: BucketSettings) -> dg.AssetsDefiniti
                 "bytes": figures.total.bytes,
                 "unowned_objects": figures.unowned.objects,
                 "seconds": figures.seconds,
+                **_source_metadata(figures),
                 "by_prefix": amounts_metadata(figures.prefixes, first="prefix"),
                 "by_storage_class": amounts_metadata(figures.storage_classes, first="storage_class"),
             }
         )
 
     return inventory_snapshot
+
+
+def _source_metadata(figures: InventoryFigures) -> dict[str, str | int | float | bool]:
+    listing = figures.listing
+    if listing is None:
+        return {"source": f"S3 Inventory report {figures.report}"}
+    return {
+        "source": "listing",
+        "requests": listing.requests,
+        "requests_retried": listing.retried,
+        "requests_usd": round(listing.requests * USD_A_LIST_REQUEST, 6),
+        "pages": listing.pages,
+        "pages_parsed_slowly": listing.slow_pages,
+        "ranges": len(listing.pieces),
+        "listed_in_utf8_order": listing.in_order,
+    }

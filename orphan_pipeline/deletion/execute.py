@@ -46,11 +46,23 @@ def chunks_of(plan: Path) -> Iterator[tuple[int, list[Planned]]]:
         )
 
 
-def execute_plan(plan: Path, *, ledger: Ledger, run_id: str, deleter: Deleter, keys: int, report: Callable[[str], None]) -> None:
-    """Every chunk of the plan ends with an outcome in the ledger. Errors rise; what was done until then is recorded."""
+def execute_plan(
+    plan: Path,
+    *,
+    ledger: Ledger,
+    run_id: str,
+    deleter: Deleter,
+    keys: int,
+    expires_at: datetime,
+    report: Callable[[str], None],
+) -> None:
+    """Every chunk of the plan ends with an outcome in the ledger. Errors rise; what was done until then is recorded. Raises Refused
+    when the plan expires on the way: a plan that has begun may finish until then, and no longer (rule 9)."""
     progress = Progress("deletion", "keys", report, total=keys)
     for chunk, planned in chunks_of(plan):
         if not ledger.finished(chunk):
+            if datetime.now(UTC) >= expires_at:
+                raise Refused(f"the plan expired at {expires_at:%Y-%m-%d %H:%M} UTC before chunk {chunk}: run a new sweep for the rest")
             unsettled = ledger.intent(chunk) is not None
             ledger.intend(chunk, run_id=run_id, at=datetime.now(UTC))
             answers = deleter(planned, unsettled=unsettled)

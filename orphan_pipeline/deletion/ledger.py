@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
-from orphan_pipeline.lake.files import read_document, write_document, written_whole
+from orphan_pipeline.lake.files import make_folder, read_document, write_document, written_whole
 
 Outcome = Literal["deleted", "would_delete", "changed", "missing", "failed", "unknown"]
 
@@ -46,7 +46,8 @@ _FIELDS: "list[pa.Field[Any]]" = [
 LEDGER = pa.schema(_FIELDS)
 
 TOTALS = """
-SELECT outcome, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($files) GROUP BY outcome ORDER BY outcome
+SELECT outcome, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($files, hive_partitioning = false)
+GROUP BY outcome ORDER BY outcome
 """
 
 
@@ -116,7 +117,7 @@ class Ledger:
     @contextmanager
     def exclusively(self) -> Iterator[None]:
         """Two runs of one plan would settle each other's intents. Raises Refused when another process of this host has it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with (self.folder / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -32,7 +32,7 @@ from orphan_pipeline.deletion.looking import Current, look, look_behind
 from orphan_pipeline.deletion.requests import TRY_AGAIN, remove_markers
 from orphan_pipeline.duck import arrow_batches, duck, rows
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.lake.files import written_whole
+from orphan_pipeline.lake.files import make_folder, written_whole
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.manifest import read_manifests
 from orphan_pipeline.progress import Progress
@@ -51,7 +51,7 @@ ATTEMPTS = 6
 
 # `unknown` may be the application's own delete: only a key that somebody names is brought back from it.
 RESTORABLE = """
-SELECT key, etag, size, last_modified, version_id FROM read_parquet($files)
+SELECT key, etag, size, last_modified, version_id FROM read_parquet($files, hive_partitioning = false)
 WHERE version_id IS NOT NULL AND (outcome = 'deleted' OR (outcome = 'unknown' AND key = $key))
   AND ($key IS NULL OR key = $key)
 QUALIFY row_number() OVER (PARTITION BY key ORDER BY "at" DESC) = 1
@@ -59,7 +59,7 @@ ORDER BY key
 """
 
 
-BY_OUTCOME = "SELECT outcome, count(*) FROM read_parquet($files) GROUP BY outcome ORDER BY outcome"
+BY_OUTCOME = "SELECT outcome, count(*) FROM read_parquet($files, hive_partitioning = false) GROUP BY outcome ORDER BY outcome"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def restore_totals(lake: BucketLake, restore_id: str) -> dict[str, int]:
 def _restorable(ledgers: list[str], key: str | None, *, spill_under: Path) -> Iterator[list[dict[str, Any]]]:
     if not ledgers:
         return
-    spill_under.mkdir(parents=True, exist_ok=True)
+    make_folder(spill_under)
     with duck(spill_under) as connection:
         for batch in arrow_batches(connection, RESTORABLE, {"files": ledgers, "key": key}, rows_each=KEYS_A_FILE):
             yield batch.to_pylist()

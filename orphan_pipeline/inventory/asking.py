@@ -79,7 +79,8 @@ class Asker:
             max_pool_connections=connections,
             timeout=TIMEOUT,
             proxies=get_environ_proxies(client.meta.endpoint_url),
-            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
+            # A path is taken too, as boto3 does; its stub only knows the bool.
+            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,  # type: ignore[arg-type]
         )
         # Parsing fills a processor: more threads than processors would only wait for one another, and each keeps memory of its own.
         self._parsing = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="parser")

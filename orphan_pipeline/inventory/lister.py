@@ -91,6 +91,13 @@ class Lister:
             pieces=tuple(sorted(self._done, key=lambda piece: (piece.prefix, piece.after))),
         )
 
+    def detail(self) -> str:
+        """For a line of progress."""
+        with self._lock:
+            pages = sum(piece.pages for piece in self._done) + sum(piece.pages for piece in self._active)
+            left = len(self._active) + len(self._waiting)
+            return f"{pages:,} pages, {len(self._done):,} ranges done, {left:,} to go, {self._asker.retried:,} requests retried"
+
     def _work(self) -> None:
         try:
             while (piece := self._take()) is not None:

@@ -16,18 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from botocore.parsers import ResponseParserError, create_parser
 
+from orphan_pipeline.inventory.columns import LISTED
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-_FIELDS: "list[pa.Field[Any]]" = [
-    pa.field("key", pa.string(), nullable=False),
-    pa.field("size", pa.int64(), nullable=False),
-    pa.field("last_modified", pa.timestamp("us", tz="UTC"), nullable=False),
-    pa.field("etag", pa.string(), nullable=False),
-    pa.field("storage_class", pa.string(), nullable=False),
-]
-LISTED = pa.schema(_FIELDS)
-"""What a listing gives of each object: key (exact), size (bytes), last_modified (UTC), etag (without quotes), storage_class."""
 
 END = b"</ListBucketResult>"
 COLUMNS = ("Key", "Size", "LastModified", "ETag", "StorageClass")
@@ -105,6 +97,10 @@ class PageParser:
             raise BrokenPage("the answer does not say whether the list goes on")
         decode = unquote_plus if parsed.get("EncodingType") == "url" else str
         contents = parsed.get("Contents", [])
+        for one in contents:
+            missing = [field for field in ("Key", "Size", "LastModified", "ETag") if field not in one]
+            if missing:
+                raise BrokenPage(f"an object has no {missing[0]}")
         objects = pa.RecordBatch.from_pydict(
             {
                 "key": [decode(one["Key"]) for one in contents],
@@ -150,7 +146,7 @@ def _elements(body: bytes) -> Any:
     offsets[1:-1:2], offsets[2:-1:2] = opening, closing + 1
     if np.any(np.diff(offsets) < 0):
         return None
-    array = pa.Array.from_buffers(pa.string(), len(offsets) - 1, [None, pa.py_buffer(memoryview(offsets)), pa.py_buffer(body)])
+    array = pa.Array.from_buffers(pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(body)])
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:

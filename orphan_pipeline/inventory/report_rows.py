@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.listing import LISTED
+from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.report_manifest import column
 
 if TYPE_CHECKING:

@@ -18,8 +18,11 @@ import pyarrow.parquet as pq
 
 from orphan_pipeline.duck import arrow_table, duck, rows
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.listing import LISTED, StoreTime
+from orphan_pipeline.inventory.clock import StoreTime
+from orphan_pipeline.inventory.columns import LISTED
+from orphan_pipeline.inventory.lister import ListingFigures
 from orphan_pipeline.inventory.prefixes import MOST_PARTITIONS, OwnedPrefix, partition_expression
+from orphan_pipeline.inventory.sample import KeySample
 from orphan_pipeline.progress import Progress
 
 INVENTORY = LISTED.append(pa.field("is_multipart", pa.bool_(), nullable=False)).append(pa.field("prefix", pa.string()))
@@ -48,15 +51,22 @@ class Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InventoryFigures:
-    """What the inventory stage wrote down. `started_at` is by the store's clock, taken before the first page."""
+    """What the inventory stage wrote down. `started_at`: nothing of it was looked at before (by the store's clock; for a report, the
+    start of its scan). `store_clock` and `host_clock` are one moment by two clocks, before the first page was read. `cuts` divide the
+    keys evenly, for the next listing. `listing` and `report` tell of the source: one of them is None.
+    """
 
     started_at: datetime
-    host_started_at: datetime
+    store_clock: datetime
+    host_clock: datetime
     seconds: float
     total: Amount
     unowned: Amount
     prefixes: dict[str, Amount]
     storage_classes: dict[str, Amount]
+    cuts: tuple[str, ...] = ()
+    listing: ListingFigures | None = None
+    report: str | None = None
 
 
 def write_inventory(
@@ -66,14 +76,18 @@ def write_inventory(
     prefixes: Sequence[OwnedPrefix],
     folder: Path,
     report: Callable[[str], None],
+    expected: int | None = None,
+    detail: Callable[[], str] | None = None,
 ) -> InventoryFigures:
     """Streams the pages into `folder`; memory holds one batch of pages. Raises Refused when `split` makes too many partitions."""
     began = monotonic()
     path = folder / "part-00000.parquet"
-    progress = Progress("inventory", "keys", report)
+    progress = Progress("inventory", "keys", report, total=expected, detail=detail)
+    sample = KeySample()
     with duck(folder) as connection, pq.ParquetWriter(path, INVENTORY, compression="zstd") as writer:
         for table in _with_owner(connection, pages, prefixes):
             writer.write_table(table, row_group_size=ROW_GROUP)
+            sample.add(table["key"])
             progress.add(table.num_rows)
     progress.finish()
     with duck(folder) as connection:
@@ -85,12 +99,14 @@ def write_inventory(
     amounts = [Amount(objects, size) for _, objects, size in by_prefix]
     return InventoryFigures(
         started_at=started.store,
-        host_started_at=started.host,
+        store_clock=started.store,
+        host_clock=started.host,
         seconds=monotonic() - began,
         total=Amount(sum(a.objects for a in amounts), sum(a.bytes for a in amounts)),
         unowned=next((Amount(objects, size) for prefix, objects, size in by_prefix if prefix is None), Amount(0, 0)),
         prefixes=owned,
         storage_classes={name: Amount(objects, size) for name, objects, size in by_class},
+        cuts=sample.cuts(),
     )
 
 

@@ -1,16 +1,20 @@
-"""Takes the inventory of a live bucket: the store's time first, then the list, then the snapshot. What the last inventory taught about the
-bucket (where to cut it evenly, whether the store lists in order, how much to expect) makes this one faster and changes nothing in it."""
+"""Takes the inventory of a bucket, from the live list or from a report: the store's time first, then the objects, then the snapshot. What
+the last inventory taught about the bucket (where to cut it evenly, whether the store lists in order, how much to expect) makes this one
+faster and changes nothing in it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orphan_pipeline.inventory.asking import Asker
+from orphan_pipeline.inventory.clock import store_time
 from orphan_pipeline.inventory.lister import Lister, OutOfOrder
-from orphan_pipeline.inventory.listing import store_time
 from orphan_pipeline.inventory.prefixes import OwnedPrefix
+from orphan_pipeline.inventory.report import read_report
 from orphan_pipeline.inventory.snapshot import InventoryFigures, write_inventory
+from orphan_pipeline.settings.model import InventorySettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -22,30 +26,60 @@ DIRECTORY_BUCKET = "--x-s3"
 def take_inventory(
     client: "S3Client",
     bucket: str,
+    settings: InventorySettings,
     *,
-    concurrency: int,
     prefixes: Sequence[OwnedPrefix],
     last: InventoryFigures | None,
     folder: Path,
     report: Callable[[str], None],
 ) -> InventoryFigures:
-    """Writes the snapshot into `folder`. Raises Refused when the list cannot be had whole; boto3's errors rise where it cannot be begun."""
-    started = store_time(client, bucket)
-    with closing(Asker(client, bucket, connections=concurrency)) as asker:
+    """Writes the snapshot into `folder`. Raises Refused when the objects cannot be had whole; boto3's errors rise where it cannot begin."""
+    if settings.source == "s3_inventory":
+        return _reported(client, bucket, settings, prefixes=prefixes, folder=folder, report=report)
+    in_order = not bucket.endswith(DIRECTORY_BUCKET) and (last is None or last.listing is None or last.listing.in_order)
+    with closing(Asker(client, bucket, connections=settings.concurrency)) as asker:
+        started = store_time(client, bucket)
 
         def listed(*, in_order: bool) -> InventoryFigures:
             cuts = last.cuts if last is not None else ()
-            return write_inventory(
-                Lister(asker, bucket, concurrency=concurrency, in_order=in_order, cuts=cuts),
+            lister = Lister(asker, bucket, concurrency=settings.concurrency, in_order=in_order, cuts=cuts)
+            figures = write_inventory(
+                lister.batches(),
                 started=started,
                 prefixes=prefixes,
-                expected=last.total.objects if last is not None else None,
                 folder=folder,
                 report=report,
+                expected=last.total.objects if last is not None else None,
+                detail=lister.detail,
             )
+            return replace(figures, listing=lister.figures())
 
         try:
-            return listed(in_order=not bucket.endswith(DIRECTORY_BUCKET) and (last is None or last.listing.in_order))
+            return listed(in_order=in_order)
         except OutOfOrder as error:
             report(f"inventory: {error}; listing again, cut by folders only")
             return listed(in_order=False)
+
+
+def _reported(
+    client: "S3Client",
+    bucket: str,
+    settings: InventorySettings,
+    *,
+    prefixes: Sequence[OwnedPrefix],
+    folder: Path,
+    report: Callable[[str], None],
+) -> InventoryFigures:
+    started = store_time(client, bucket)
+    assert settings.manifest is not None, "the settings require it for s3_inventory"
+    found = read_report(
+        client,
+        manifest=settings.manifest,
+        source_bucket=bucket,
+        max_age=settings.max_age,
+        now=started.store,
+        folder=folder,
+        report=report,
+    )
+    figures = write_inventory(found.batches(), started=started, prefixes=prefixes, folder=folder, report=report)
+    return replace(figures, started_at=found.started_at, report=found.manifest_key)

@@ -121,7 +121,7 @@ def total(amounts: Iterable[Amount]) -> Amount:
 
 
 def read_manifests(lake: BucketLake) -> list[Manifest]:
-    """All published sweeps of the bucket, the latest inventory last. Raises Refused for a manifest of another version."""
+    """All published sweeps of the bucket, the latest published last. Raises Refused for a manifest of another version."""
     manifests = [read_document(sweep.manifest, Manifest) for sweep in lake.published_sweeps()]
     for manifest in manifests:
         if manifest.version != MANIFEST_VERSION:
@@ -129,7 +129,7 @@ def read_manifests(lake: BucketLake) -> list[Manifest]:
                 f"the manifest of sweep {manifest.sweep_id} is of version {manifest.version}, expected {MANIFEST_VERSION}: "
                 "it was written by another release"
             )
-    return sorted(manifests, key=lambda manifest: manifest.inventory.started_at)
+    return sorted(manifests, key=lambda manifest: manifest.published_at)
 
 
 def latest_manifest(lake: BucketLake) -> Manifest | None:

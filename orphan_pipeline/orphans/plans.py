@@ -4,8 +4,11 @@ that is expired, edited, meant for something else, or superseded before it began
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import sha256_of
@@ -23,6 +26,7 @@ def binding(bucket: BucketSettings, databases: dict[str, DatabaseSettings]) -> d
         mode="json",
         include={"bucket", "endpoint", "region", "inventory", "prefixes", "protect", "references", "safety"},
     )
+    del bound["inventory"]["concurrency"]
     named = sorted({reference.database for reference in bucket.references})
     bound["databases"] = {name: databases[name].model_dump(mode="json") for name in named}
     return bound
@@ -53,18 +57,11 @@ def plan_digest(
     )
 
 
-def sweep_digest(*, bound: dict[str, Any], sweep_id: str, cutoff: datetime, expires_at: datetime, plans: dict[str, PlanEntry]) -> str:
-    """Hex SHA-256 over the sweep's binding and the digests of all its plans: approving it approves every prefix."""
-    return _digest(
-        {
-            "version": DIGEST_VERSION,
-            "binding": bound,
-            "sweep_id": sweep_id,
-            "cutoff": cutoff.isoformat(),
-            "expires_at": expires_at.isoformat(),
-            "plans": {prefix: plan.digest for prefix, plan in plans.items()},
-        }
-    )
+def sweep_digest(manifest: Manifest) -> str:
+    """Hex SHA-256 over everything the manifest says but its digest: binding, figures (which the gates judge) and the digests of all
+    its plans. Approving it approves every prefix."""
+    content: dict[str, Any] = TypeAdapter(Manifest).dump_python(replace(manifest, digest=""), mode="json")
+    return _digest(content)
 
 
 def refuse_unless_bound(
@@ -95,6 +92,8 @@ def refuse_unless_bound(
     )
     if recomputed != plan.digest or sha256_of(folder.root / plan.file) != plan.sha256:
         raise Refused(f"{name} was edited after it was made: its digest does not match. Run a new sweep")
+    if sweep_digest(manifest) != manifest.digest:
+        raise Refused(f"the manifest of {name} was edited after it was made: its digest does not match. Run a new sweep")
     if latest_sweep_id != manifest.sweep_id and not begun:
         raise Refused(f"{name} was superseded by sweep {latest_sweep_id} before it began: use the plans of that sweep")
 

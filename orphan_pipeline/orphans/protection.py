@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.prefixes import OWN_PREFIX
 
 
-def protection_expression(globs: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """A SQL condition over the column `key`, true for protected keys, and its parameters.
+def protection_expression(globs: Sequence[str], own_prefixes: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """A SQL condition over the column `key`, true for protected keys, and its parameters. `own_prefixes`: what lies in the bucket for
+    this system's sake; there is always one.
 
     `*` and `**` mean what gitignore says, and the translation is pathspec's. Two things differ from files in a folder: a key may
     hold line breaks (so `.` matches them), and it may begin with slashes (so it is also looked at without).
     """
-    conditions = ["starts_with(key, $own_prefix)"]
-    parameters = {"own_prefix": OWN_PREFIX}
+    conditions = [f"starts_with(key, $own_prefix_{number})" for number in range(len(own_prefixes))]
+    parameters = {f"own_prefix_{number}": prefix for number, prefix in enumerate(own_prefixes)}
     for number, glob in enumerate(globs):
         name = f"protect_{number}"
         parameters[name] = _pattern(glob)

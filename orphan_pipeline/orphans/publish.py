@@ -2,11 +2,14 @@
 which the sweep exists."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from orphan_pipeline.gates import GateLimits
+from orphan_pipeline.inventory.prefixes import OWN_PREFIX
+from orphan_pipeline.inventory.report_manifest import report_folder
 from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import BucketLake, SweepFolder
@@ -43,7 +46,17 @@ def hold_limits(settings: BucketSettings) -> HoldLimits:
         confirmation_gap=settings.safety.confirmation_gap,
         max_deletions=settings.deletion.max_deletions,
         protect=settings.protect,
+        own_prefixes=own_prefixes(settings),
     )
+
+
+def own_prefixes(settings: BucketSettings) -> list[str]:
+    """What lies in the bucket for this system's sake: its own objects, and the inventory reports where they are sent to this bucket."""
+    prefixes = [OWN_PREFIX]
+    if settings.inventory.manifest is not None:
+        destination, prefix = report_folder(settings.inventory.manifest)
+        prefixes += [prefix] if destination == settings.bucket else []
+    return prefixes
 
 
 def publish_sweep(
@@ -90,11 +103,13 @@ def publish_sweep(
 
 
 def _cutoff(inventory: InventoryFigures, references: ReferenceFigures, settings: BucketSettings) -> datetime:
-    return frozen_cutoff(
-        ClockReading("the store", inventory.started_at, inventory.host_started_at),
+    """A report's scan began long before anything was read here: then that bounds the age, and the clocks are compared all the same."""
+    by_the_clocks = frozen_cutoff(
+        ClockReading("the store", inventory.store_clock, inventory.host_clock),
         [ClockReading(f"database {cut.database}", cut.snapshot_at, cut.host_snapshot_at) for cut in references.cuts],
         settings.safety.min_age,
     )
+    return min(by_the_clocks, inventory.started_at - settings.safety.min_age)
 
 
 def _manifest(
@@ -131,7 +146,7 @@ def _manifest(
         )
         for prefix, plan in figures.plans.items()
     }
-    return Manifest(
+    manifest = Manifest(
         version=MANIFEST_VERSION,
         sweep_id=sweep_id,
         bucket=name,
@@ -154,5 +169,6 @@ def _manifest(
         earliest=figures.earliest,
         confirms=confirms,
         binding=bound,
-        digest=sweep_digest(bound=bound, sweep_id=sweep_id, cutoff=cutoff, expires_at=expires_at, plans=plans),
+        digest="",
     )
+    return replace(manifest, digest=sweep_digest(manifest))

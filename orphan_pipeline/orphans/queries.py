@@ -22,11 +22,12 @@ CREATE TEMP TABLE orphans AS
 WITH unreferenced AS (
     SELECT * FROM inventory ANTI JOIN refs USING (key)
 ), sighted AS (
-    -- Rule 7: the same object (key, ETag, time) as an orphan again. A gap that is not over yet neither counts nor resets.
+    -- Rule 7: the same object (key, ETag, time) as an orphan again. A gap that is not over yet neither counts nor resets; a report
+    -- that is read twice is one sighting.
     SELECT unreferenced.*,
            coalesce(previous.first_seen, $sweep_at) AS first_seen,
            CASE WHEN previous.key IS NULL THEN 1
-                WHEN $sweep_at - previous.sighted_at >= $gap THEN previous.sightings + 1
+                WHEN $sweep_at > previous.sighted_at AND $sweep_at - previous.sighted_at >= $gap THEN previous.sightings + 1
                 ELSE previous.sightings END::INTEGER AS sightings,
            CASE WHEN previous.key IS NULL OR $sweep_at - previous.sighted_at >= $gap THEN $sweep_at
                 ELSE previous.sighted_at END AS sighted_at,

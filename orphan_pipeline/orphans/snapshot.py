@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.listing import LISTED
+from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.files import sha256_of
 from orphan_pipeline.lake.layout import SweepFolder, prefix_folder
@@ -47,6 +47,7 @@ class HoldLimits:
     confirmation_gap: timedelta
     max_deletions: int
     protect: Sequence[str]
+    own_prefixes: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ def write_orphan_set(
         connection.read_parquet(sweep.parquet("references")).create_view("refs")
         _view(connection, "previous", previous.parquet("orphans") if previous else [], queries.NO_PREVIOUS)
         _view(connection, "restored", restored, queries.NO_RESTORED)
-        protected, parameters = protection_expression(limits.protect)
+        protected, parameters = protection_expression(limits.protect, limits.own_prefixes)
         connection.execute(
             queries.ORPHANS.format(protected=protected),
             {

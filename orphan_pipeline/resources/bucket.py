@@ -57,6 +57,9 @@ class BucketResource(S3Resource):
                 retries={"total_max_attempts": attempts, "mode": "standard"},
                 max_pool_connections=CONNECTIONS,
                 s3={"addressing_style": self.path_style},
+                signature_version="s3v4",
+                # $AWS_ENDPOINT_URL could otherwise send a plan to another store than the one that it is bound to (rule 9).
+                ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]
             ),
         )
 

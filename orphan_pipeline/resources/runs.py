@@ -154,6 +154,10 @@ class Runs:
                     told(Told(entry.step_key or "", entry.user_message))
                 elif entry.dagster_event.is_step_success:
                     told(Told(entry.step_key or "", None))
+            if run is not None and run.status is dg.DagsterRunStatus.QUEUED and not self._daemon_lives():
+                # Not launched from here instead: a daemon that comes back could launch it a second time.
+                self.instance.run_coordinator.cancel_run(run_id)
+                return Ended(run_id, "the daemon that was to start the run is gone, and the run with it: try again")
             if finished and not page.has_more:
                 succeeded = run is not None and run.is_success
                 return Ended(run_id, None if succeeded else failure or "the run was cancelled or lost: see the Dagster UI")

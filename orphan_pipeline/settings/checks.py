@@ -93,6 +93,8 @@ def prefix_path(text: str) -> str:
         return text
     if not text.endswith("/") or text.startswith("/"):
         raise mistake("expected a prefix that ends in / and does not begin with /, or (all)")
+    if "..." in text or re.search(r"[\x00-\x1f\x7f]", text):
+        raise mistake("expected a prefix without control characters and three dots, which a Dagster partition cannot have")
     return text
 
 
@@ -109,8 +111,10 @@ def protect_glob(text: str) -> str:
     expected = mistake("expected a glob in gitignore's meaning, such as **/.keep")
     try:
         compiled = GitIgnoreSpecPattern(text)
-    except GitIgnorePatternError as wrong:
+    except (GitIgnorePatternError, re.error) as wrong:
         raise expected from wrong
+    if "[:" in text:
+        raise mistake("expected the characters themselves, such as [a-z], in place of a class by name")
     if not text.strip() or not compiled.include or compiled.regex is None:
         raise expected
     return text

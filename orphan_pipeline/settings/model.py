@@ -100,8 +100,8 @@ class InventorySettings(Part):
         alias="from",
         description="Where the inventory comes from: `listing` asks the bucket; `s3_inventory` reads the reports of S3 Inventory.",
     )
-    concurrency: Annotated[None, Later("parallel listing")] = Field(
-        default=None, exclude=True, description="How many listings run at once."
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=256), Expected("a whole number from 1 to 256")] = Field(
+        default=32, description="For `listing`: how many list requests are under way at once."
     )
     manifest: (
         Annotated[Text, AfterValidator(checks.report_location), Expected("s3://bucket/prefix/ or s3://bucket/…/manifest.json")] | None

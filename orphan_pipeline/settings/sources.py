@@ -93,7 +93,8 @@ class ReferenceSettings(Part):
     )
     ignore: Annotated[tuple[JsonPathText, ...], Expected("a list of paths")] = Field(
         default=(),
-        description="Paths that mark an element of the array as one that holds no key. A path that also stands in `json_paths`, or an array itself, excuses a null there and nothing else.",
+        description="Paths that mark an element of the array as one that holds no key. A path that also stands in `json_paths`, or an "
+        "array itself, excuses a null there and nothing else.",
     )
     sql: Annotated[Text, AfterValidator(checks.sql_query)] | None = Field(
         default=None,

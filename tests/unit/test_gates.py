@@ -35,7 +35,8 @@ def manifest(
         expires_at=NOON,
         inventory=InventoryFigures(
             started_at=NOON,
-            host_started_at=NOON,
+            store_clock=NOON,
+            host_clock=NOON,
             seconds=1,
             total=Amount(sum(a.objects for a in everything), sum(a.bytes for a in everything)),
             unowned=unowned,

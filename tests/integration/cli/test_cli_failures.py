@@ -5,16 +5,20 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any
 
+import dagster as dg
 import psutil
 import psycopg
 import pytest
+from dagster._daemon.controller import DEFAULT_HEARTBEAT_INTERVAL_SECONDS
+from dagster._daemon.types import DaemonHeartbeat
 from small_world import MakeWorld, World
 
 from cli.conftest import Say
 from orphan_pipeline.demo.servers import PostgresServer
+from orphan_pipeline.resources.runs import HEARTBEAT_SECONDS, QUEUE_DAEMON
 
 COMMAND = Path(sys.executable).with_name("orphan-pipeline")
 NOWHERE = "127.0.0.1:1"
@@ -83,6 +87,20 @@ def test_ctrl_c_stops_a_sweep_and_everything_it_started(shared: World) -> None:
     assert "Traceback" not in err
     _until(lambda: not any(child.is_running() for child in started), 30)
     assert not list((shared.lake / "sweeps").glob("*/manifest.json"))
+
+
+def test_a_daemon_that_is_gone_does_not_keep_the_command_waiting_for_ever(shared: World, say: Say) -> None:
+    """It died, its last heartbeat is still fresh, and the run lies in its queue."""
+    home = Path(shared.environment["DAGSTER_HOME"])
+    still_fresh_for = 25.0  # enough for the command to come to ask
+    old = HEARTBEAT_SECONDS + DEFAULT_HEARTBEAT_INTERVAL_SECONDS - still_fresh_for
+    heartbeat = DaemonHeartbeat(time() - old, QUEUE_DAEMON, "gone", [])
+    home.mkdir(exist_ok=True)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.add_daemon_heartbeat(heartbeat)
+    said = say(shared, "sweep", "--json")
+    assert said.status == 1
+    assert said.json["media"]["failure"] == "the daemon that was to start the run is gone, and the run with it: try again"
 
 
 def _waits_for_a_lock(url: str) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 SEEN = datetime(2026, 11, 1, tzinfo=UTC)
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -117,7 +118,7 @@ def announced(started: Connection, work: Callable[..., None], *arguments: Any) -
 
 def carry_out(store: ObjectStore, bucket: str, plan: Path, folder: Path) -> None:
     """Runs in a process of its own, which is killed."""
-    execute_plan(plan, ledger=Ledger(folder), run_id="run", deleter=deleter_of(store, bucket), keys=1, report=_silent)
+    execute_plan(plan, ledger=Ledger(folder), run_id="run", deleter=deleter_of(store, bucket), keys=1, expires_at=NEVER, report=_silent)
 
 
 def bring_back(store: ObjectStore, bucket: str, ledgers: list[str], folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
-from deletion_helpers import Standing, client_of, deleter_of, put, recorded, standing, write_plan
+from deletion_helpers import NEVER, Standing, client_of, deleter_of, put, recorded, standing, write_plan
 
 from orphan_pipeline.deletion.deleter import ATTEMPTS, VersionedDeleter
 from orphan_pipeline.deletion.execute import execute_plan
@@ -183,7 +183,7 @@ def test_a_refused_request_rises_and_the_chunk_is_settled_next_time(
     plan, ledger = write_plan(tmp_path / "plan", planned, chunk=5), Ledger(tmp_path / "ledger")
 
     def run(deleter: VersionedDeleter) -> None:
-        execute_plan(plan, ledger=ledger, run_id="run", deleter=deleter, keys=15, report=lambda _: None)
+        execute_plan(plan, ledger=ledger, run_id="run", deleter=deleter, keys=15, expires_at=NEVER, report=lambda _: None)
 
     def deny(_: Any) -> None:
         raise ClientError({"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "DeleteObjects")  # type: ignore[typeddict-item]
@@ -205,6 +205,8 @@ def test_suspended_versioning_stops_after_the_canary(seaweedfs: ObjectStore, mak
     ledger = Ledger(tmp_path / "ledger")
     plan = write_plan(tmp_path / "plan", planned)
     with pytest.raises(Refused, match="chunk 0: '00' is gone without a delete marker"):
-        execute_plan(plan, ledger=ledger, run_id="run", deleter=deleter_of(seaweedfs, bucket), keys=15, report=lambda _: None)
+        execute_plan(
+            plan, ledger=ledger, run_id="run", deleter=deleter_of(seaweedfs, bucket), keys=15, expires_at=NEVER, report=lambda _: None
+        )
     assert ledger.totals()["deleted"].objects == 10
     assert {key for key, one in standing(client, bucket).items() if one.current} == {f"{i:02d}" for i in range(10, 15)}

@@ -1,6 +1,8 @@
 """Listing real stores: exactly the keys that they hold, whatever is in them, page after page."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,13 @@ from botocore.exceptions import ClientError
 
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.listing import list_pages, store_time
+from orphan_pipeline.inventory.asking import Asker
+from orphan_pipeline.inventory.clock import store_time
+from orphan_pipeline.inventory.lister import Lister
 from orphan_pipeline.inventory.prefixes import OwnedPrefix
-from orphan_pipeline.inventory.snapshot import Amount, write_inventory
+from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
+from orphan_pipeline.inventory.take import take_inventory
+from orphan_pipeline.settings.model import InventorySettings
 
 # Legal everywhere, and each of them once the death of a script.
 KEYS = [
@@ -66,7 +72,9 @@ def _body(key: str) -> bytes:
 
 
 def listed(store: ObjectStore, bucket: str) -> list[dict[str, Any]]:
-    return [row for batch in list_pages(store.client(), bucket) for row in batch.to_pylist()]
+    asker = Asker(store.client(), bucket, connections=4)
+    with closing(asker):
+        return [row for batch in Lister(asker, bucket, concurrency=4, in_order=False).batches() for row in batch.to_pylist()]
 
 
 def test_keys_come_back_exactly_as_they_were_stored(store: ObjectStore, make_bucket: Any, request: pytest.FixtureRequest) -> None:
@@ -96,9 +104,22 @@ def test_every_page_of_a_bucket_is_listed_once(store: ObjectStore, make_bucket: 
     bucket = make_bucket(store)
     keys = [f"{n % 7}/é {n}+" for n in range(1001)]
     put(store, bucket, keys)
-    pages = list(list_pages(store.client(), bucket))
-    assert len(pages) == 2
-    assert sorted(row["key"] for page in pages for row in page.to_pylist()) == sorted(keys)
+    assert sorted(row["key"] for row in listed(store, bucket)) == sorted(keys)
+
+
+def test_a_store_that_lists_in_another_order_is_listed_again_by_folders(seaweedfs: ObjectStore, make_bucket: Any, tmp_path: Path) -> None:
+    """SeaweedFS lists a tree, so that `a-b` comes after `a/…`; cuts by key from elsewhere must not lose a single object."""
+    bucket = make_bucket(seaweedfs)
+    keys = [f"a{mark}{n}" for mark in ("/", "-", "!", "0/") for n in range(30)]
+    put(seaweedfs, bucket, keys)
+    taught = replace(take(seaweedfs, bucket, tmp_path), cuts=("a-2", "a/15"))
+    assert taught.listing is not None
+    lines: list[str] = []
+    again = take(seaweedfs, bucket, tmp_path, last=replace(taught, listing=replace(taught.listing, in_order=True)), lines=lines)
+    assert sorted(pq.read_table(tmp_path / "part-00000.parquet")["key"].to_pylist()) == sorted(keys)
+    assert again.listing is not None
+    assert not again.listing.in_order
+    assert "listing again, cut by folders only" in lines[0]
 
 
 def test_a_multipart_object_is_known_by_its_etag(store: ObjectStore, make_bucket: Any, tmp_path: Path) -> None:
@@ -136,9 +157,10 @@ def test_a_split_that_is_too_deep_is_refused(store: ObjectStore, make_bucket: An
 
 
 def test_a_bucket_that_does_not_exist_or_that_nobody_may_list_is_an_error(store: ObjectStore) -> None:
-    for ask in (listed, lambda store, bucket: store_time(store.client(), bucket)):
-        with pytest.raises(ClientError, match=r"NoSuchBucket|404"):
-            ask(store, "bucket-of-nobody")
+    with pytest.raises(ClientError, match=r"NoSuchBucket|404"):
+        store_time(store.client(), "bucket-of-nobody")
+    with pytest.raises(Refused, match="bucket bucket-of-nobody: listing prefix '' was answered with NoSuchBucket"):
+        listed(store, "bucket-of-nobody")
 
 
 def test_the_store_tells_its_time(store: ObjectStore, make_bucket: Any) -> None:
@@ -150,12 +172,25 @@ def test_the_store_tells_its_time(store: ObjectStore, make_bucket: Any) -> None:
 
 
 def write(store: ObjectStore, bucket: str, folder: Path, *, split: int = 0) -> tuple[Amount, Amount]:
-    client = store.client()
-    figures = write_inventory(
-        list_pages(client, bucket),
-        started=store_time(client, bucket),
-        prefixes=[OwnedPrefix(path="a/", split=split)],
-        folder=folder,
-        report=lambda line: None,
-    )
+    figures = take(store, bucket, folder, split=split)
     return figures.total, figures.unowned
+
+
+def take(
+    store: ObjectStore,
+    bucket: str,
+    folder: Path,
+    *,
+    split: int = 0,
+    last: InventoryFigures | None = None,
+    lines: list[str] | None = None,
+) -> InventoryFigures:
+    return take_inventory(
+        store.client(),
+        bucket,
+        InventorySettings(concurrency=4),
+        prefixes=[OwnedPrefix(path="a/", split=split)],
+        last=last,
+        folder=folder,
+        report=([] if lines is None else lines).append,
+    )

@@ -11,7 +11,7 @@ from report_writer import FORMATS, Version, put_report
 
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.listing import LISTED
+from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.report import Report, read_report
 from orphan_pipeline.inventory.report_manifest import report_folder
 

@@ -33,7 +33,8 @@ def _manifest(sweep_id: str, plans: tuple[str, ...]) -> Manifest:
         expires_at=NOW + timedelta(days=3),
         inventory=InventoryFigures(
             started_at=NOW,
-            host_started_at=NOW,
+            store_clock=NOW,
+            host_clock=NOW,
             seconds=1.0,
             total=amount,
             unowned=Amount(0, 0),

@@ -19,6 +19,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def planned(keys: int) -> list[Planned]:
@@ -47,7 +48,7 @@ class Recording:
 
 
 def run(plan: Path, ledger: Ledger, deleter: Any) -> None:
-    execute_plan(plan, ledger=ledger, run_id="run", deleter=deleter, keys=1, report=lambda _: None)
+    execute_plan(plan, ledger=ledger, run_id="run", deleter=deleter, keys=1, expires_at=NEVER, report=lambda _: None)
 
 
 def test_the_intent_is_on_disk_before_the_request_and_the_outcome_before_the_next(tmp_path: Path) -> None:
@@ -157,3 +158,10 @@ def test_the_rate_is_held(rate: int) -> None:
     assert sum(keys for _, keys in fast.times) >= 0.9 * rate * (monotonic() - began)
     for start, _ in fast.times:
         assert sum(keys for at, keys in fast.times if start <= at < start + 1) <= rate * 1.1 + 500
+
+
+def test_a_plan_that_expires_on_the_way_stops_before_the_next_chunk(tmp_path: Path) -> None:
+    plan, ledger = plan_of(tmp_path / "plan.parquet", [0, 1]), Ledger(tmp_path / "ledger")
+    with pytest.raises(Refused, match="the plan expired at 2026-11-01 00:00 UTC before chunk 0: run a new sweep for the rest"):
+        execute_plan(plan, ledger=ledger, run_id="run", deleter=Recording(ledger), keys=2, expires_at=AT, report=lambda _: None)
+    assert not ledger.begun

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.listing import LISTED, StoreTime
+from orphan_pipeline.inventory.clock import StoreTime
+from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.prefixes import MOST_PARTITIONS, OwnedPrefix
 from orphan_pipeline.inventory.snapshot import INVENTORY, PAGES_A_BATCH, Amount, InventoryFigures, write_inventory
 
@@ -43,7 +44,7 @@ def test_figures_divide_the_bucket_into_prefixes_and_unowned_and_into_storage_cl
     assert figures.unowned == Amount(4, 12)
     assert figures.total == Amount(7, 21)
     assert figures.storage_classes == {"GLACIER": Amount(4, 12), "STANDARD": Amount(3, 9)}
-    assert (figures.started_at, figures.host_started_at) == (AT, AT)
+    assert (figures.started_at, figures.store_clock, figures.host_clock) == (AT, AT, AT)
 
 
 @pytest.mark.parametrize("pages", [[], [[]], [[], []]])

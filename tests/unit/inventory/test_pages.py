@@ -62,10 +62,11 @@ def record(
 
 def page(*records: str, prefixes: tuple[str, ...] = (), more: str | None = None, count: int | None = None) -> bytes:
     below = "".join(f"<CommonPrefixes><Prefix>{quote_plus(prefix, safe='/')}</Prefix></CommonPrefixes>" for prefix in prefixes)
+    found = len(records) + len(prefixes) if count is None else count
     token = f"<NextContinuationToken>{escape(more)}</NextContinuationToken>" if more is not None else ""
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix></Prefix>'
-        f"<KeyCount>{len(records) + len(prefixes) if count is None else count}</KeyCount><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType>"
+        f"<KeyCount>{found}</KeyCount><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType>"
         f"<IsTruncated>{str(more is not None).lower()}</IsTruncated>{token}{''.join(records)}{below}</ListBucketResult>"
     ).encode()
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from report_writer import FORMATS, OPTIONAL, VERSION_FIELDS, Version, csv_file, report_file
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.listing import LISTED
+from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.report_manifest import column
 from orphan_pipeline.inventory.report_rows import BATCH_ROWS, ReportRows, decode_keys, read_rows
 

@@ -90,7 +90,7 @@ def earliest(orphans: Sequence[Orphan]) -> tuple[datetime, str] | None:
 def _sighted(before: Seen | None, sweep_at: datetime, gap: timedelta) -> Seen:
     if before is None:
         return Seen(sweep_at, 1, sweep_at)
-    if sweep_at - before.sighted_at >= gap:
+    if sweep_at > before.sighted_at and sweep_at - before.sighted_at >= gap:
         return Seen(before.first_seen, before.sightings + 1, sweep_at)
     return before
 

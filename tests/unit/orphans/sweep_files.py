@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from slow_engine import Stored
 
-from orphan_pipeline.inventory.listing import LISTED, StoreTime
-from orphan_pipeline.inventory.prefixes import OwnedPrefix
+from orphan_pipeline.inventory.clock import StoreTime
+from orphan_pipeline.inventory.columns import LISTED
+from orphan_pipeline.inventory.prefixes import OWN_PREFIX, OwnedPrefix
 from orphan_pipeline.inventory.snapshot import INVENTORY, InventoryFigures, write_inventory
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES, BucketLake, SweepFolder
@@ -36,6 +37,7 @@ def hold_limits(**changed: Any) -> HoldLimits:
         "confirmation_gap": timedelta(),
         "max_deletions": 10**9,
         "protect": (),
+        "own_prefixes": (OWN_PREFIX,),
     }
     return HoldLimits(**{**free, **changed})
 

@@ -73,12 +73,12 @@ def test_a_manifest_of_another_version_is_refused(lake: BucketLake) -> None:
     assert str(refused.value) == "the manifest of sweep s1 is of version 2, expected 1: it was written by another release"
 
 
-def test_the_latest_sweep_is_the_one_whose_inventory_began_last(lake: BucketLake) -> None:
+def test_the_latest_sweep_is_the_one_published_last_even_of_an_older_report(lake: BucketLake) -> None:
     assert latest_manifest(lake) is None
-    later = publish(lake, "a", started_at=NOON + DAY)
-    earlier = publish(lake, "b", started_at=NOON)
-    assert read_manifests(lake) == [earlier, later]
-    assert latest_manifest(lake) == later
+    first = publish(lake, "a", started_at=NOON + DAY)
+    second = publish(lake, "b", started_at=NOON)
+    assert read_manifests(lake) == [first, second]
+    assert latest_manifest(lake) == second
 
 
 def test_what_is_deletable_is_told_in_the_end(lake: BucketLake) -> None:

@@ -30,7 +30,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import orphan_pipeline.duck as duck_module
-from orphan_pipeline.inventory.listing import LISTED, StoreTime
+from orphan_pipeline.inventory.clock import StoreTime
+from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.prefixes import OwnedPrefix
 from orphan_pipeline.inventory.snapshot import write_inventory
 from orphan_pipeline.lake.layout import BucketLake

@@ -18,6 +18,7 @@ from sweep_files import DAY, NOON, hold_limits, put_inventory, put_references
 
 from orphan_pipeline.deletion.ledger import LEDGER
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.prefixes import OWN_PREFIX
 from orphan_pipeline.lake.files import sha256_of
 from orphan_pipeline.lake.layout import BucketLake, SweepFolder, prefix_folder
 from orphan_pipeline.orphans.snapshot import PLAN, HoldLimits, OrphanFigures, write_orphan_set
@@ -74,6 +75,7 @@ def histories(draw: st.DrawFn) -> list[World]:
 
 limits_of_any_kind = st.builds(
     HoldLimits,
+    own_prefixes=st.just((OWN_PREFIX,)),
     min_age=st.integers(0, 40).map(lambda n: n * DAY),
     multipart_grace=st.integers(0, 45).map(lambda n: n * DAY),
     confirmations=st.integers(1, 3),

@@ -10,8 +10,9 @@ import pytest
 from sweep_files import DATABASES, bucket_settings, publish
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
-from orphan_pipeline.orphans.manifest import Manifest, PlanEntry
+from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest, PlanEntry
 from orphan_pipeline.orphans.plans import binding, find_plan, plan_digest, refuse_unless_bound, sweep_digest
 from orphan_pipeline.settings.model import DatabaseSettings
 
@@ -172,20 +173,29 @@ def test_every_digest_is_another_when_anything_in_it_is() -> None:
     ]
     plan: dict[str, Any] = {**common, "prefix": "a/", "chunks": 1, "sha256": "0"}
     plans = [plan_digest(**{**plan, **change}) for change in [{}, *changes, {"prefix": "b/"}, {"chunks": 2}, {"sha256": "1"}]]
-    sweeps = [sweep_digest(**{**common, **change}, plans={}) for change in [{}, *changes]]
-    assert len({*plans, *sweeps}) == len(plans) + len(sweeps)
+    assert len(set(plans)) == len(plans)
     assert plan_digest(**plan) == plan_digest(**plan)
 
 
-def test_the_digest_of_a_sweep_covers_the_digest_of_every_plan(manifest: Manifest) -> None:
-    def digest(plans: dict[str, PlanEntry]) -> str:
-        return sweep_digest(
-            bound=manifest.binding, sweep_id=manifest.sweep_id, cutoff=manifest.cutoff, expires_at=manifest.expires_at, plans=plans
-        )
-
+def test_the_digest_of_a_sweep_covers_all_that_its_manifest_says(manifest: Manifest) -> None:
     a, b = manifest.plans.values()
-    assert digest({"a/": a, "b/": b}) == digest({"b/": b, "a/": a}) == manifest.digest
-    assert len({manifest.digest, digest({"a/": a}), digest({"b/": b}), digest({}), digest({"a/": b, "b/": a})}) == 5
+    changed = [
+        {"sweep_id": "s2"},
+        {"cutoff": manifest.cutoff + timedelta(microseconds=1)},
+        {"binding": bound(DECIDES["protect"])},
+        {"plans": {"a/": a}},
+        {"plans": {"a/": b, "b/": a}},
+        {"unowned": Amount(1, 1)},
+        {"dangling": DanglingFigures(sources={"documents": 1})},
+    ]
+    digests = [manifest.digest, *(sweep_digest(replace(manifest, **change)) for change in changed)]  # type: ignore[arg-type]
+    assert len(set(digests)) == len(digests)
+    assert sweep_digest(replace(manifest, digest="", plans={"b/": b, "a/": a})) == manifest.digest
+
+
+def test_figures_edited_to_please_the_gates_are_refused(lake: BucketLake, manifest: Manifest) -> None:
+    edited = replace(manifest, dangling=DanglingFigures(sources={}), unowned=Amount(7, 7))
+    assert "the manifest of plan" in refusal(lambda: check(lake, edited))
 
 
 def test_a_plan_is_found_by_the_beginning_of_its_digest(manifest: Manifest) -> None:

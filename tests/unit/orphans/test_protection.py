@@ -12,6 +12,7 @@ from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.prefixes import OWN_PREFIX
 from orphan_pipeline.orphans.protection import protection_expression
 
 LITERALS = ("a", "b", "B", ".keep", "/", "/", ".", "+", "(", "|", "$", "\\", "[", "]", " ", "é", "😀")
@@ -23,7 +24,7 @@ odd_keys = st.lists(st.sampled_from(["a", "b", ".keep", "/", "\n", "\r", "\x00",
 
 
 def protected(keys: list[str], globs: list[str]) -> list[bool]:
-    condition, parameters = protection_expression(globs)
+    condition, parameters = protection_expression(globs, [OWN_PREFIX])
     query = f"SELECT {condition} FROM (SELECT unnest($keys) AS key)"
     return [found for (found,) in connection().execute(query, {**parameters, "keys": keys}).fetchall()]
 
@@ -90,5 +91,5 @@ def test_a_kept_folder_marker_is_protected_wherever_it_lies(key: str) -> None:
 )
 def test_a_glob_that_protects_nothing_is_refused(glob: str, line: str) -> None:
     with pytest.raises(Refused) as refused:
-        protection_expression([glob])
+        protection_expression([glob], [OWN_PREFIX])
     assert str(refused.value) == line

@@ -119,10 +119,10 @@ MISTAKES = [
      "8: buckets.media.inventory.manifest: found 's3://inv/', expected s3://bucket/prefix/ or s3://bucket/…/manifest.json"),
     ("bucket: acme-media", "bucket: acme-media\n    inventory: {from: s3_inventory, manifest: s3://inv/a/, max_age: 10m}",
      "8: buckets.media.inventory.max_age: found '10m', expected a duration of at least 1h"),
-    ("bucket: acme-media", "bucket: acme-media\n    inventory: {from: listing, concurrency: 32}",
-     "8: buckets.media.inventory.concurrency: found 32, but parallel listing does not exist yet: leave it out"),
+    ("bucket: acme-media", "bucket: acme-media\n    inventory: {from: listing, concurrency: 0}",
+     "8: buckets.media.inventory.concurrency: found 0, expected a whole number from 1 to 256"),
     ("bucket: acme-media", "bucket: acme-media\n    inventory: {source: listing}",
-     "8: buckets.media.inventory.source: unknown name, expected one of from, manifest, max_age"),
+     "8: buckets.media.inventory.source: unknown name, expected one of from, concurrency, manifest, max_age"),
     ("bucket: acme-media", "bucket: acme-media\n    protect: ['!keep/']",
      "8: buckets.media.protect[0]: found '!keep/', "
      "expected a glob that protects: one that begins with ! would take protection away"),
