@@ -23,6 +23,7 @@ bench: $(READY)
 
 ui: $(READY)
 	mkdir -p "$(DAGSTER_HOME)"
+	test -e "$(DAGSTER_HOME)/dagster.yaml" || cp orphan_pipeline/resources/dagster.yaml "$(DAGSTER_HOME)"
 	$(BIN)/dagster dev -w workspace.yaml
 
 docs: $(READY)

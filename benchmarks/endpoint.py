@@ -9,6 +9,7 @@ import asyncio
 import sys
 from bisect import bisect_right
 from collections.abc import Sequence
+from email.utils import formatdate
 from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import click
@@ -103,15 +104,15 @@ class Connection(asyncio.Protocol):
         self._received += data
         while b"\r\n\r\n" in self._received:
             request, _, self._received = self._received.partition(b"\r\n\r\n")
-            target = request.split(b" ", 2)[1].decode()
+            method, target = request.decode().split(" ", 2)[:2]
             if self._latency:
-                asyncio.get_running_loop().call_later(self._latency, self._answer, target)
+                asyncio.get_running_loop().call_later(self._latency, self._answer, method, target)
             else:
-                self._answer(target)
+                self._answer(method, target)
 
-    def _answer(self, target: str) -> None:
-        body = self._listing.answer(target)
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+    def _answer(self, method: str, target: str) -> None:
+        body = self._listing.answer(target) if method == "GET" else b""
+        head = f"HTTP/1.1 200 OK\r\nDate: {formatdate(usegmt=True)}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode() + body)
 
 

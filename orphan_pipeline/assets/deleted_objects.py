@@ -55,6 +55,7 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
                 execute_plan(
                     lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file,
                     ledger=authorised.ledger,
+                    of=authorised.ledger_plan,
                     run_id=context.run.run_id,
                     deleter=_deleter(getattr(context.resources, names.bucket_resource), settings, authorised),
                     keys=authorised.plan.amount.objects,

@@ -4,7 +4,7 @@ stop a run that somebody launches later."""
 from dataclasses import dataclass
 from datetime import datetime
 
-from orphan_pipeline.deletion.ledger import Ledger
+from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.gates import evaluate, tripped
 from orphan_pipeline.lake.layout import BucketLake
@@ -23,6 +23,16 @@ class Authorised:
     plan: PlanEntry
     ledger: Ledger
     dry_run: bool
+
+    @property
+    def ledger_plan(self) -> LedgerPlan:
+        return LedgerPlan(
+            bucket=self.manifest.bucket,
+            prefix=self.plan.prefix,
+            sweep_id=self.manifest.sweep_id,
+            digest=self.plan.digest,
+            dry_run=self.dry_run,
+        )
 
 
 def authorise(
@@ -69,5 +79,5 @@ def _refuse_tripped(lake: BucketLake, manifest: Manifest, plan: PlanEntry, setti
         raise Refused(
             f"gate {closed[0].name} is tripped: {closed[0].message}"
             + (f" (and {len(closed) - 1} more)" if len(closed) > 1 else "")
-            + f". To go on all the same: orphan-pipeline delete --approve {manifest.digest[:16]}"
+            + f". To go on all the same: orphan-pipeline delete --plan {plan.digest[:16]} --approve {manifest.digest[:16]}"
         )

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pyarrow.parquet as pq
 
-from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
+from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.progress import Progress
 
@@ -50,6 +50,7 @@ def execute_plan(
     plan: Path,
     *,
     ledger: Ledger,
+    of: LedgerPlan,
     run_id: str,
     deleter: Deleter,
     keys: int,
@@ -57,7 +58,9 @@ def execute_plan(
     report: Callable[[str], None],
 ) -> None:
     """Every chunk of the plan ends with an outcome in the ledger. Errors rise; what was done until then is recorded. Raises Refused
-    when the plan expires on the way: a plan that has begun may finish until then, and no longer (rule 9)."""
+    when the ledger is not `of` this plan, and when the plan expires on the way: one that has begun may finish until then, and no
+    longer (rule 9)."""
+    ledger.begin(of)
     progress = Progress("deletion", "keys", report, total=keys)
     for chunk, planned in chunks_of(plan):
         if not ledger.finished(chunk):

@@ -1,8 +1,8 @@
 """What happened to each key of each chunk, durable (rule 13). A chunk's intent is on disk before its request is sent, its outcome
 before the next chunk; a run killed in between finds an intent without an outcome and settles it by looking at the store.
 
-`{chunk}.intent.json`: run, time. `{chunk}.parquet`, one row a key: key, etag, size, last_modified (as planned), outcome,
-version_id (of the delete marker), code (the store's own word), at (UTC).
+`plan.json`: whose ledger it is. `{chunk}.intent.json`: run, time. `{chunk}.parquet`, one row a key: key, etag, size, last_modified
+(as planned), outcome, version_id (of the delete marker), code (the store's own word), at (UTC).
 
 | outcome | meaning |
 |---|---|
@@ -44,6 +44,7 @@ _FIELDS: "list[pa.Field[Any]]" = [
     pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False),
 ]
 LEDGER = pa.schema(_FIELDS)
+PLAN = "plan.json"
 
 TOTALS = """
 SELECT outcome, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($files, hive_partitioning = false)
@@ -71,6 +72,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerPlan:
+    """Which plan a ledger is of. It stands in the ledger itself, which may outlive the sweep that the plan came from."""
+
+    bucket: str
+    prefix: str
+    sweep_id: str
+    digest: str
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     run_id: str
     at: datetime
@@ -85,6 +97,19 @@ class Ledger:
     @property
     def begun(self) -> bool:
         return any(self.folder.glob("*.intent.json"))
+
+    def begin(self, plan: LedgerPlan) -> None:
+        """Notes whose ledger this is: on disk when this returns. Raises Refused when it is another plan's already."""
+        noted = self.plan()
+        if noted is None:
+            write_document(self.folder / PLAN, LedgerPlan, plan)
+        elif noted != plan:
+            raise Refused(f"{self.folder}: found the ledger of {noted}, expected that of {plan}")
+
+    def plan(self) -> LedgerPlan | None:
+        """None for a ledger that nothing has gone into."""
+        path = self.folder / PLAN
+        return read_document(path, LedgerPlan) if path.is_file() else None
 
     def finished(self, chunk: int) -> bool:
         return self._outcome(chunk).is_file()

@@ -27,14 +27,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
-from orphan_pipeline.deletion.ledger import LEDGER, Ledger
+from orphan_pipeline.deletion.ledger import LEDGER, PLAN, Ledger
 from orphan_pipeline.deletion.looking import Current, look, look_behind
 from orphan_pipeline.deletion.requests import TRY_AGAIN, remove_markers
 from orphan_pipeline.duck import arrow_batches, duck, rows
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import make_folder, written_whole
 from orphan_pipeline.lake.layout import BucketLake
-from orphan_pipeline.orphans.manifest import read_manifests
 from orphan_pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -82,12 +81,19 @@ def ledgers_to_restore(lake: BucketLake, *, plan: str = "", prefix: str = "", ke
         if len(folders) > 1:
             raise Refused(f"restore: {len(folders)} plans have a digest that begins with {plan!r}, expected one")
     elif prefix:
-        plans = {entry.digest for manifest in read_manifests(lake) for entry in manifest.plans.values() if entry.prefix == prefix}
-        folders = [folder for folder in folders if folder.name in plans]
+        folders = [folder for folder in folders if _of_prefix(Ledger(folder), prefix)]
     files = [file for folder in folders for file in Ledger(folder).parquet()]
     if not files:
         raise Refused(f"restore: no ledger says that anything of {named[0][0]} {named[0][1]!r} was deleted")
     return files
+
+
+def _of_prefix(ledger: Ledger, prefix: str) -> bool:
+    """The ledger is asked, not the sweep that its plan came from: that may be gone from the lake by now."""
+    plan = ledger.plan()
+    if plan is None and ledger.parquet():
+        raise Refused(f"{ledger.folder}: found no {PLAN}, so its prefix is not known: restore it by --plan {ledger.folder.name[:12]}")
+    return plan is not None and plan.prefix == prefix
 
 
 def restore(

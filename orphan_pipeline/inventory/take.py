@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orphan_pipeline.inventory.asking import Asker
 from orphan_pipeline.inventory.clock import store_time
-from orphan_pipeline.inventory.lister import Lister, OutOfOrder
+from orphan_pipeline.inventory.listing.asking import Asker
+from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
 from orphan_pipeline.inventory.prefixes import OwnedPrefix
-from orphan_pipeline.inventory.report import read_report
+from orphan_pipeline.inventory.reports.report import read_report
 from orphan_pipeline.inventory.snapshot import InventoryFigures, write_inventory
 from orphan_pipeline.settings.model import InventorySettings
 

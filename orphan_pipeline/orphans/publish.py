@@ -9,7 +9,7 @@ from typing import Any
 
 from orphan_pipeline.gates import GateLimits
 from orphan_pipeline.inventory.prefixes import OWN_PREFIX
-from orphan_pipeline.inventory.report_manifest import report_folder
+from orphan_pipeline.inventory.reports.manifest import report_folder
 from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import BucketLake, SweepFolder

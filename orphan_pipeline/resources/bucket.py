@@ -26,6 +26,7 @@ class BucketResource(S3Resource):
 
     bucket: str
     path_style: Literal["auto", "path", "virtual"] = "auto"
+    requester_pays: bool = False
     access_key_id_env: str | None = None
     secret_access_key_env: str | None = None
     session_token_env: str | None = None
@@ -44,7 +45,7 @@ class BucketResource(S3Resource):
 
     def _client(self, *, attempts: int) -> "S3Client":
         session = boto3.session.Session(profile_name=self.profile_name)
-        return session.client(
+        client: S3Client = session.client(
             "s3",
             region_name=self.region_name,
             endpoint_url=self.endpoint_url,
@@ -62,6 +63,10 @@ class BucketResource(S3Resource):
                 ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]
             ),
         )
+        if self.requester_pays:
+            # botocore takes what this event returns in place of the parameters; its stub does not know.
+            client.meta.events.register("provide-client-params.s3", _requester_pays)  # type: ignore[arg-type]
+        return client
 
 
 def bucket_resource(settings: BucketSettings) -> BucketResource:
@@ -71,6 +76,7 @@ def bucket_resource(settings: BucketSettings) -> BucketResource:
         endpoint_url=settings.endpoint,
         region_name=settings.region,
         path_style=ADDRESSING[settings.path_style],
+        requester_pays=settings.requester_pays,
         **_credentials(settings),
     )
 
@@ -95,6 +101,11 @@ def _credentials(settings: BucketSettings) -> dict[str, Any]:
                 "session_token_env": keys.session_token.env if keys.session_token else None,
             }
     return {}
+
+
+def _requester_pays(params: dict[str, Any], model: Any, **_: object) -> dict[str, Any]:
+    """Every request that can say so says that we pay for it; presigned ones too."""
+    return {**params, "RequestPayer": "requester"} if "RequestPayer" in model.input_shape.members else params
 
 
 def _secret(name: str | None) -> str | None:

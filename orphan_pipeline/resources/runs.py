@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -35,13 +36,6 @@ OK = 200
 STDOUT, STDERR = 1, 2
 POLL_SECONDS = 0.2
 
-INSTANCE_SETTINGS = """\
-telemetry: {enabled: false}
-nux: {enabled: false}
-run_retries: {enabled: false, retry_on_asset_or_op_failure: false}
-run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 60}
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -65,7 +59,7 @@ def dagster_home(beside: Path) -> Path:
     home = _home(beside)
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text(INSTANCE_SETTINGS)
+        (home / "dagster.yaml").write_text((files("orphan_pipeline.resources") / "dagster.yaml").read_text())
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 

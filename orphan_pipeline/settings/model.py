@@ -164,6 +164,7 @@ class BucketSettings(Part):
         default="auto",
         description="Whether the bucket stands in the URL's path and not in its host: auto, true or false.",
     )
+    requester_pays: Flag = Field(default=False, description="Whether every request says that its sender pays for it.")
     inventory: InventorySettings = Field(default_factory=InventorySettings, description="How the inventory of the bucket is taken.")
     prefixes: Annotated[
         tuple[Annotated[PrefixSettings, Expected("a prefix such as uploads/, or a mapping")], ...],

@@ -14,7 +14,7 @@ from deletion_helpers import Standing, announced, bring_back, carry_out, put, re
 from orphan_pipeline.deletion.ledger import Ledger, Planned
 from orphan_pipeline.demo.servers import ObjectStore
 
-KILLS = int(os.environ.get("ORPHAN_PIPELINE_KILLS", "20"))
+KILLS = int(os.environ.get("ORPHAN_PIPELINE_KILLS", "12"))
 """For a long proof: ORPHAN_PIPELINE_KILLS=500; a failure is repeated with the ORPHAN_PIPELINE_SEED that it prints."""
 
 SEED = int(os.environ.get("ORPHAN_PIPELINE_SEED") or SystemRandom().randrange(10**9))

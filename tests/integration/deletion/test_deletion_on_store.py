@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
-from deletion_helpers import NEVER, Standing, client_of, deleter_of, put, recorded, standing, write_plan
+from deletion_helpers import Standing, client_of, deleter_of, execute, put, recorded, standing, write_plan
 
 from orphan_pipeline.deletion.deleter import ATTEMPTS, VersionedDeleter
-from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.requests import delete_chunk
 from orphan_pipeline.demo.servers import ObjectStore
@@ -182,16 +181,13 @@ def test_a_refused_request_rises_and_the_chunk_is_settled_next_time(
     planned = put(seaweedfs.client(), bucket, {f"{i:02d}": b"1" for i in range(15)})
     plan, ledger = write_plan(tmp_path / "plan", planned, chunk=5), Ledger(tmp_path / "ledger")
 
-    def run(deleter: VersionedDeleter) -> None:
-        execute_plan(plan, ledger=ledger, run_id="run", deleter=deleter, keys=15, expires_at=NEVER, report=lambda _: None)
-
     def deny(_: Any) -> None:
         raise ClientError({"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "DeleteObjects")  # type: ignore[typeddict-item]
 
     with pytest.raises(ClientError):
-        run(failing(seaweedfs, bucket, "DeleteObjects", deny))
+        execute(plan, ledger, failing(seaweedfs, bucket, "DeleteObjects", deny))
     assert (ledger.begun, ledger.totals()) == (True, {})
-    run(deleter_of(seaweedfs, bucket))
+    execute(plan, ledger, deleter_of(seaweedfs, bucket))
     assert {outcome: amount.objects for outcome, amount in ledger.totals().items()} == {"deleted": 5, "unknown": 10}
     one_marker_each(seaweedfs, bucket, planned)
     assert [line["key"] for line in recorded(ledger)] == [one.key for one in planned]
@@ -205,8 +201,6 @@ def test_suspended_versioning_stops_after_the_canary(seaweedfs: ObjectStore, mak
     ledger = Ledger(tmp_path / "ledger")
     plan = write_plan(tmp_path / "plan", planned)
     with pytest.raises(Refused, match="chunk 0: '00' is gone without a delete marker"):
-        execute_plan(
-            plan, ledger=ledger, run_id="run", deleter=deleter_of(seaweedfs, bucket), keys=15, expires_at=NEVER, report=lambda _: None
-        )
+        execute(plan, ledger, deleter_of(seaweedfs, bucket))
     assert ledger.totals()["deleted"].objects == 10
     assert {key for key, one in standing(client, bucket).items() if one.current} == {f"{i:02d}" for i in range(10, 15)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from deletion_helpers import SEEN, Standing, client_of, put, record_deletion, standing
+from deletion_helpers import SEEN, Standing, client_of, deleter_of, execute, put, record_deletion, standing, write_plan
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.requests import delete_chunk
@@ -30,19 +30,20 @@ class Deleted:
         self._once = client_of(store, attempts=1)
         self.planned = put(self.client, bucket, BODIES)
 
-    def delete(self, planned: list[Planned], *, plan: str = PLAN, hours: int = 0, outcome: Any = None) -> list[Answer]:
+    def delete(self, planned: list[Planned], *, plan: str = PLAN, prefix: str = "a/", hours: int = 0, outcome: Any = None) -> list[Answer]:
         answers = [answer for answer in delete_chunk(self._once, self.bucket, planned) if answer is not None]
         assert {answer.outcome for answer in answers} == {"deleted"}
         if outcome:
             answers = [replace(answer, outcome=outcome) for answer in answers]
-        record_deletion(Ledger(self.lake.ledger(plan, dry_run=False)), planned, answers, at=SEEN + timedelta(hours=hours))
+        ledger = Ledger(self.lake.ledger(plan, dry_run=False))
+        record_deletion(ledger, planned, answers, prefix=prefix, at=SEEN + timedelta(hours=hours))
         return answers
 
-    def restore(self, name: str = "r1", *, plan: str = "", key: str = "") -> RestoreTotals:
+    def restore(self, name: str = "r1", *, plan: str = "", prefix: str = "", key: str = "") -> RestoreTotals:
         return restore(
             self.client,
             self.bucket,
-            ledgers=ledgers_to_restore(self.lake, plan=plan, key=key),
+            ledgers=ledgers_to_restore(self.lake, plan=plan, prefix=prefix, key=key),
             key=key or None,
             folder=self.lake.restore(name),
             report=lambda _: None,
@@ -174,3 +175,57 @@ def test_what_is_asked_must_be_one_thing_that_was_deleted(deleted: Deleted) -> N
         deleted.restore()
     with pytest.raises(Refused, match="no object with the key 'a/none'"):
         deleted.restore(key="a/none")
+
+
+def test_one_of_two_prefixes_comes_back_though_no_sweep_is_left_in_the_lake(
+    seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path
+) -> None:
+    world = Deleted(seaweedfs, make_bucket(seaweedfs, versioned=True), tmp_path)
+    other = put(world.client, world.bucket, {f"b/{i}": b"%d" % i for i in range(30)})
+    for prefix, planned in (("a/", world.planned), ("b/", other)):
+        ledger = Ledger(world.lake.ledger(prefix[0] * 64, dry_run=False))
+        execute(write_plan(tmp_path / "plan", planned, chunk=7), ledger, deleter_of(seaweedfs, world.bucket), prefix=prefix)
+    assert not list(world.lake.published_sweeps())
+    gone = standing(world.client, world.bucket)
+    assert {one.current for one in gone.values()} == {None}
+    assert world.restore("r1", prefix="b/") == totals(restored=30)
+    back = {one.key: Standing(current=one.etag, versions=1) for one in other}
+    assert standing(world.client, world.bucket) == gone | back, "a/ stays deleted, its markers untouched"
+    assert world.restore("r2", prefix="a/") == totals(restored=4)
+    assert {key: world.body(key) for key in BODIES} == BODIES
+
+
+def test_of_a_prefix_every_plan_comes_back_and_of_a_key_its_last_delete(deleted: Deleted) -> None:
+    first, second, *_ = deleted.planned
+    deleted.delete([first])
+    [newer] = put(deleted.client, deleted.bucket, {first.key: b"newer"})
+    deleted.delete([newer, second], plan="b" * 64, hours=1)
+    assert deleted.restore(prefix="a/") == totals(restored=2)
+    assert (deleted.body(first.key), deleted.body(second.key)) == (b"newer", BODIES[second.key])
+
+
+def test_a_prefix_is_meant_exactly(deleted: Deleted) -> None:
+    deleted.delete(deleted.planned[:2])
+    deleted.delete(deleted.planned[2:], plan="b" * 64, prefix="a/1/")
+    for prefix in ("a", "a/1", "A/", "b/"):
+        with pytest.raises(Refused, match=f"restore: no ledger says that anything of prefix '{prefix}' was deleted"):
+            deleted.restore(prefix=prefix)
+
+
+def test_a_dry_run_is_nothing_to_restore(deleted: Deleted) -> None:
+    record_deletion(Ledger(deleted.lake.ledger(PLAN, dry_run=True)), deleted.planned[:1], [Answer("would_delete")])
+    for asked in ({"plan": PLAN}, {"prefix": "a/"}, {"key": "a/1"}):
+        with pytest.raises(Refused, match="no ledger says that anything"):
+            deleted.restore(**asked)
+
+
+def test_a_ledger_that_does_not_say_its_prefix_is_never_passed_over_in_silence(deleted: Deleted) -> None:
+    """One that holds nothing may: its run was refused before it began."""
+    deleted.delete(deleted.planned[:2])
+    deleted.delete(deleted.planned[2:], plan="b" * 64)
+    with Ledger(deleted.lake.ledger("c" * 64, dry_run=False)).exclusively():
+        assert deleted.restore("r1", prefix="a/") == totals(restored=4)
+    (deleted.lake.ledger("b" * 64, dry_run=False) / "plan.json").unlink()
+    with pytest.raises(Refused, match=r"found no plan\.json, so its prefix is not known: restore it by --plan bbbbbbbbbbbb"):
+        deleted.restore("r2", prefix="a/")
+    assert deleted.restore("r3", plan="bbbbbbbbbbbb") == totals(restored=2)

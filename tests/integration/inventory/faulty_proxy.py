@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Answer:
-    """What goes back. `announced`: the Content-Length, if it should differ from the body's; `reset`: no answer but a reset."""
+    """What goes back. `announced`: the Content-Length, if it should differ from the body's; `reset`: no answer but a reset; `stall`: none
+    before the client hangs up."""
 
     status: int
     body: bytes
     announced: int | None = None
     reset: bool = False
+    stall: bool = False
 
 
 Fault = Callable[[Answer], None]
@@ -74,6 +76,10 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.fault_for(self.path)
         if fault is not None:
             fault(answer)
+        if answer.stall:
+            self.connection.recv(1)
+            self.close_connection = True
+            return
         if answer.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True

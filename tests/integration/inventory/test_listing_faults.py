@@ -10,8 +10,8 @@ from faulty_proxy import Answer, Fault, faulty_proxy
 
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.asking import Asker
-from orphan_pipeline.inventory.lister import Lister
+from orphan_pipeline.inventory.listing.asking import Asker
+from orphan_pipeline.inventory.listing.lister import Lister
 
 KEYS = sorted(f"{folder}/{n:04d}" for folder in ("a", "b", "c") for n in range(60))
 ATTEMPTS = 4
@@ -34,6 +34,10 @@ def empty(answer: Answer) -> None:
 
 def reset(answer: Answer) -> None:
     answer.reset = True
+
+
+def stall(answer: Answer) -> None:
+    answer.stall = True
 
 
 def slow_down(answer: Answer) -> None:
@@ -62,7 +66,7 @@ def wrong_count(answer: Answer) -> None:
     answer.body = re.sub(rb"<KeyCount>[0-9]+<", b"<KeyCount>9999<", answer.body)
 
 
-PASSING = [cut_off, cut_off_quietly, empty, reset, slow_down, internal_error, expired_token, without_token, error_in_a_good_answer]
+PASSING = [stall, cut_off, cut_off_quietly, empty, reset, slow_down, internal_error, expired_token, without_token, error_in_a_good_answer]
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +80,12 @@ def bucket(moto: ObjectStore) -> str:
 
 def listed(store: ObjectStore, bucket: str, spoil: Callable[[int, str], Fault | None]) -> tuple[list[str], int]:
     with faulty_proxy(store.endpoint, spoil) as proxy:
-        asker = Asker(dataclasses.replace(store, endpoint=proxy.endpoint).client(), bucket, connections=4, attempts=ATTEMPTS, page_keys=20)
+        asker = Asker(
+            dataclasses.replace(store, endpoint=proxy.endpoint).client(), bucket, connections=4, attempts=ATTEMPTS, page_keys=20, timeout=1
+        )
         try:
             lister = Lister(asker, bucket, concurrency=4, in_order=True)
-            keys = [key for batch in lister.batches() for key in batch["key"].to_pylist()]
+            keys = [str(key) for batch in lister.batches() for key in batch["key"].to_pylist()]
         finally:
             asker.close()
         return sorted(keys), proxy.spoilt

@@ -12,8 +12,8 @@ from report_writer import FORMATS, Version, put_report
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import LISTED
-from orphan_pipeline.inventory.report import Report, read_report
-from orphan_pipeline.inventory.report_manifest import report_folder
+from orphan_pipeline.inventory.reports.manifest import report_folder
+from orphan_pipeline.inventory.reports.report import Report, read_report
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

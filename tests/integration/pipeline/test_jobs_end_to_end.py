@@ -101,7 +101,7 @@ def test_a_tripped_gate_fails_the_run_publishes_the_sweep_and_refuses_deletion_u
     assert not refused.success
     line = _failure(refused)
     assert line.startswith("gate orphan_fraction is tripped: 23.1% of the owned objects")
-    assert line.endswith(f"orphan-pipeline delete --approve {manifest.digest[:16]}")
+    assert line.endswith(f"orphan-pipeline delete --plan {manifest.plans['files/'].digest[:16]} --approve {manifest.digest[:16]}")
     assert world.listed() == ALL
 
     overridden = tripped(evaluate(manifest, gate_limits(graph.settings)), prefix="files/")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -14,12 +15,13 @@ import pytest
 
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import chunks_of, execute_plan, pretend
-from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
+from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+PLAN = LedgerPlan(bucket="media", prefix="a/", sweep_id="s1", digest="d", dry_run=False)
 
 
 def planned(keys: int) -> list[Planned]:
@@ -47,8 +49,8 @@ class Recording:
         return [self.answer] * len(planned)
 
 
-def run(plan: Path, ledger: Ledger, deleter: Any) -> None:
-    execute_plan(plan, ledger=ledger, run_id="run", deleter=deleter, keys=1, expires_at=NEVER, report=lambda _: None)
+def run(plan: Path, ledger: Ledger, deleter: Any, *, expires_at: datetime = NEVER) -> None:
+    execute_plan(plan, ledger=ledger, of=PLAN, run_id="run", deleter=deleter, keys=1, expires_at=expires_at, report=lambda _: None)
 
 
 def test_the_intent_is_on_disk_before_the_request_and_the_outcome_before_the_next(tmp_path: Path) -> None:
@@ -56,8 +58,8 @@ def test_the_intent_is_on_disk_before_the_request_and_the_outcome_before_the_nex
     deleter = Recording(ledger)
     run(plan_of(tmp_path / "plan", [0, 1, 1]), ledger, deleter)
     assert deleter.asked == [
-        (1, False, ["00000000.intent.json"]),
-        (2, False, ["00000000.intent.json", "00000000.parquet", "00000001.intent.json"]),
+        (1, False, ["00000000.intent.json", "plan.json"]),
+        (2, False, ["00000000.intent.json", "00000000.parquet", "00000001.intent.json", "plan.json"]),
     ]
 
 
@@ -163,5 +165,26 @@ def test_the_rate_is_held(rate: int) -> None:
 def test_a_plan_that_expires_on_the_way_stops_before_the_next_chunk(tmp_path: Path) -> None:
     plan, ledger = plan_of(tmp_path / "plan.parquet", [0, 1]), Ledger(tmp_path / "ledger")
     with pytest.raises(Refused, match="the plan expired at 2026-11-01 00:00 UTC before chunk 0: run a new sweep for the rest"):
-        execute_plan(plan, ledger=ledger, run_id="run", deleter=Recording(ledger), keys=2, expires_at=AT, report=lambda _: None)
+        run(plan, ledger, Recording(ledger), expires_at=AT)
     assert not ledger.begun
+
+
+def test_a_ledger_says_whose_it_is_and_takes_no_other_plan(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    assert ledger.plan() is None
+    ledger.begin(PLAN)
+    ledger.begin(PLAN)
+    assert (ledger.plan(), ledger.begun, ledger.parquet()) == (PLAN, False, [])
+    deleter = Recording(ledger)
+    with pytest.raises(Refused, match=r"found the ledger of .*prefix='a/'.*, expected that of .*prefix='b/'"):
+        execute_plan(
+            plan_of(tmp_path / "plan", [0]),
+            ledger=ledger,
+            of=replace(PLAN, prefix="b/"),
+            run_id="run",
+            deleter=deleter,
+            keys=1,
+            expires_at=NEVER,
+            report=lambda _: None,
+        )
+    assert deleter.asked == []

@@ -12,7 +12,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.clock import StoreTime
 from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.prefixes import MOST_PARTITIONS, OwnedPrefix
-from orphan_pipeline.inventory.snapshot import INVENTORY, PAGES_A_BATCH, Amount, InventoryFigures, write_inventory
+from orphan_pipeline.inventory.snapshot import INVENTORY, Amount, InventoryFigures, write_inventory
 
 AT = datetime(2026, 11, 21, 12, 0, 0, 1, tzinfo=UTC)
 
@@ -28,12 +28,14 @@ def write(folder: Path, pages: Iterator[pa.RecordBatch] | Sequence[pa.RecordBatc
     )
 
 
-def test_every_row_is_written_once_over_many_batches_of_pages(tmp_path: Path) -> None:
-    pages = (batch([f"a/{page:04}-{n}" for n in range(7)]) for page in range(2 * PAGES_A_BATCH + 1))
+def test_every_row_is_written_once_over_many_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orphan_pipeline.inventory.snapshot.ROW_GROUP", 50)
+    pages = (batch([f"a/{page:04}-{n}" for n in range(7)]) for page in range(101))
     figures = write(tmp_path, pages)
     table = pq.read_table(tmp_path / "part-00000.parquet")
+    assert pq.ParquetFile(tmp_path / "part-00000.parquet").num_row_groups > 10
     assert table.schema.equals(INVENTORY)
-    assert sorted(map(str, table["key"].to_pylist())) == [f"a/{page:04}-{n}" for page in range(2 * PAGES_A_BATCH + 1) for n in range(7)]
+    assert sorted(map(str, table["key"].to_pylist())) == [f"a/{page:04}-{n}" for page in range(101) for n in range(7)]
     assert figures.total == figures.prefixes["a/"] == Amount(707, 3 * 707)
 
 

@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Callable
-from threading import Lock
+from contextlib import closing
+from threading import Lock, active_count
 
 import pyarrow as pa
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.asking import Question
-from orphan_pipeline.inventory.lister import Lister, OutOfOrder
-from orphan_pipeline.inventory.pages import LISTED, Page
+from orphan_pipeline.inventory.columns import LISTED
+from orphan_pipeline.inventory.listing.asking import Question
+from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
+from orphan_pipeline.inventory.listing.pages import Page
 
 KEYS = st.sets(
     st.text("ab/", min_size=1, max_size=6)
@@ -73,7 +75,7 @@ def batch_of(keys: list[str]) -> pa.RecordBatch:
 
 def listed(store: Store, *, concurrency: int = 4, in_order: bool = True, cuts: tuple[str, ...] = ()) -> tuple[list[str], Lister]:
     lister = Lister(store, "b", concurrency=concurrency, in_order=in_order, cuts=cuts)  # type: ignore[arg-type]
-    keys = [key for batch in lister.batches() for key in batch["key"].to_pylist()]
+    keys = [str(key) for batch in lister.batches() for key in batch["key"].to_pylist()]
     return sorted(keys), lister
 
 
@@ -159,7 +161,8 @@ def test_a_failure_of_one_piece_fails_the_whole_listing() -> None:
 
 def test_a_reader_that_stops_early_leaves_no_thread_behind() -> None:
     lister = Lister(Store({f"uploads/{n:06d}" for n in range(3000)}), "b", concurrency=4, in_order=True)  # type: ignore[arg-type]
-    batches = lister.batches()
-    next(batches)
-    batches.close()
-    assert next(batches, None) is None
+    before = active_count()
+    with closing(lister.batches()) as batches:  # type: ignore[type-var]
+        next(batches)
+        assert active_count() > before
+    assert active_count() == before

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orphan_pipeline.inventory.pages import BrokenPage, PageParser, parse_fast
+from orphan_pipeline.inventory.listing.pages import BrokenPage, PageParser, parse_fast
 
 KEYS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40) | st.sampled_from(
     [

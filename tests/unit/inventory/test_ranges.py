@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orphan_pipeline.inventory.ranges import LAST, between
+from orphan_pipeline.inventory.listing.ranges import LAST, between
 
 KEYS = st.text(st.characters(codec="utf-8"), max_size=8) | st.text("01", max_size=8)
 

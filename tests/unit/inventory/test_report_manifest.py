@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.report_manifest import ReportFile, parse_manifest, report_folder
+from orphan_pipeline.inventory.reports.manifest import ReportFile, parse_manifest, report_folder
 
 # The three example manifests of the S3 user guide, "Locating your inventory list", character for character.
 DOCUMENTED_CSV = """{

@@ -17,8 +17,8 @@ from report_writer import FORMATS, OPTIONAL, VERSION_FIELDS, Version, csv_file, 
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import LISTED
-from orphan_pipeline.inventory.report_manifest import column
-from orphan_pipeline.inventory.report_rows import BATCH_ROWS, ReportRows, decode_keys, read_rows
+from orphan_pipeline.inventory.reports.manifest import column
+from orphan_pipeline.inventory.reports.rows import BATCH_ROWS, ReportRows, decode_keys, read_rows
 
 AWKWARD = [
     "a b.jpg", "a+b.jpg", "a%2Bb.jpg", "a%20b", "%", "%%", "100%", "+", " ", " lead", "trail ", "line\nbreak", "cr\rlf\r\n", "tab\t",

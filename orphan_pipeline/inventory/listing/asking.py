@@ -16,7 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from urllib3.exceptions import HTTPError
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.pages import BrokenPage, Page, PageParser
+from orphan_pipeline.inventory.listing.pages import BrokenPage, Page, PageParser
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -72,12 +72,21 @@ class Question:
 class Asker:
     """Requests are presigned by boto3 (its credentials, endpoint, addressing) and sent over one pool of botocore's. Thread-safe."""
 
-    def __init__(self, client: "S3Client", bucket: str, *, connections: int, attempts: int = ATTEMPTS, page_keys: int = PAGE_KEYS) -> None:
+    def __init__(
+        self,
+        client: "S3Client",
+        bucket: str,
+        *,
+        connections: int,
+        attempts: int = ATTEMPTS,
+        page_keys: int = PAGE_KEYS,
+        timeout: int = TIMEOUT,
+    ) -> None:
         self._client, self._bucket, self._attempts, self._page_keys = client, bucket, attempts, page_keys
         self._parser = PageParser(client)
         self._session = URLLib3Session(
             max_pool_connections=connections,
-            timeout=TIMEOUT,
+            timeout=timeout,
             proxies=get_environ_proxies(client.meta.endpoint_url),
             # A path is taken too, as boto3 does; its stub only knows the bool.
             verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,  # type: ignore[arg-type]

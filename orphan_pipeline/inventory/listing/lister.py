@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.asking import Asker, Question
-from orphan_pipeline.inventory.pages import Page
-from orphan_pipeline.inventory.ranges import Piece, PieceFigures, between
+from orphan_pipeline.inventory.listing.asking import Asker, Question
+from orphan_pipeline.inventory.listing.pages import Page
+from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, between
 
 LEVELS_IN_ORDER = 1
 LEVELS_OUT_OF_ORDER = 3

@@ -22,7 +22,7 @@ from pyarrow.fs import LocalFileSystem
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import LISTED
-from orphan_pipeline.inventory.report_manifest import column
+from orphan_pipeline.inventory.reports.manifest import column
 
 if TYPE_CHECKING:
     Values = pa.Array[Any]
@@ -31,7 +31,7 @@ BATCH_ROWS = 10_000
 BLOCK = 1 << 18
 
 READ = ("bucket", "key", "islatest", "isdeletemarker", "size", "lastmodifieddate", "etag", "storageclass")
-"""The columns that are read, by the names that `report_manifest.column` gives. The other optional fields are left where they are."""
+"""The columns that are read, by the names that `manifest.column` gives. The other optional fields are left where they are."""
 
 # Form-encoding leaves printable ASCII only, and whole escapes. Anything else is a store that writes its keys in another way.
 NOT_ENCODED = r"[^!-~]|%(?:[^0-9A-Fa-f]|[0-9A-Fa-f][^0-9A-Fa-f]|[0-9A-Fa-f]?$)"

@@ -1,5 +1,5 @@
 """An S3 Inventory report in place of a live listing: complete or not at all. Each file is fetched to disk and its MD5 compared before
-one of its rows is believed. How a manifest and a file are read is in `report_manifest` and `report_rows`.
+one of its rows is believed. How a manifest and a file are read is in `manifest` and `rows`.
 
 What a report does not say: S3 promises eventual consistency only, so a report may lack a recent object (which is then no orphan) or
 list one that is gone or changed (against which the delete carries the ETag). A configuration with a prefix filter says nothing
@@ -19,8 +19,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.report_manifest import ReportFile, ReportManifest, find_manifest
-from orphan_pipeline.inventory.report_rows import read_rows
+from orphan_pipeline.inventory.reports.manifest import ReportFile, ReportManifest, find_manifest
+from orphan_pipeline.inventory.reports.rows import read_rows
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
