@@ -13,6 +13,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+proof: $(READY)
+	ORPHAN_PIPELINE_KILLS=200 $(BIN)/python -m pytest -s tests/integration/deletion/test_deletion_killed.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@ from random import Random, SystemRandom
 from typing import Any
 
 import pytest
-from deletion_helpers import Standing, announced, bring_back, carry_out, put, recorded, standing, write_plan
+from deletion_helpers import Standing, announced, bring_back, carry_out, client_of, put, recorded, standing, write_plan
 
 from orphan_pipeline.deletion.ledger import Ledger, Planned
 from orphan_pipeline.demo.servers import ObjectStore
@@ -78,7 +78,7 @@ def test_killed_at_random_moments(
 
 
 def kill_deletion(store: ObjectStore, bucket: str, processes: ForkServerContext, folder: Path, random: Random) -> int:
-    client = store.client()
+    client = client_of(store)
     planned = put(client, bucket, {f"a/{i:04d}": b"%d" % i for i in range(OBJECTS)})
     bystanders = put(client, bucket, {f"b/{i}": b"kept" for i in range(5)})
     plan = write_plan(folder / "plan.parquet", planned, chunk=random.choice([10, 60, 1000]))
@@ -124,7 +124,7 @@ def assert_exact(
 
 
 def kill_restore(store: ObjectStore, bucket: str, processes: ForkServerContext, folder: Path, random: Random) -> int:
-    client = store.client()
+    client = client_of(store)
     planned = put(client, bucket, {f"a/{i:04d}": b"%d" % i for i in range(OBJECTS)})
     plan = write_plan(folder / "plan.parquet", planned, chunk=1000)
     ledger = Ledger(folder / "ledger")

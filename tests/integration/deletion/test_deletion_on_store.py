@@ -31,20 +31,20 @@ def failing(store: ObjectStore, bucket: str, operation: str, fault: Callable[[An
         once.meta.events.register(f"after-call.s3.{operation}", lambda parsed, **_: fault(parsed))
     else:
         once.meta.events.register(f"before-send.s3.{operation}", lambda request, **_: fault(request))
-    return VersionedDeleter(client=client_of(store, attempts=5), once=once, bucket=bucket, keys_per_second=100_000)
+    return VersionedDeleter(client=client_of(store), once=once, bucket=bucket, keys_per_second=100_000)
 
 
 def one_marker_each(store: ObjectStore, bucket: str, planned: list[Planned]) -> None:
-    found = standing(store.client(), bucket)
+    found = standing(client_of(store), bucket)
     for one in planned:
         assert (found[one.key].current, len(found[one.key].markers), found[one.key].versions) == (None, 1, 1), one.key
 
 
 def test_every_kind_of_key_is_deleted_in_order_with_its_own_marker(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
-    planned = put(seaweedfs.client(), bucket, {key: key.encode() for key in ODD})[::-1]
+    planned = put(client_of(seaweedfs), bucket, {key: key.encode() for key in ODD})[::-1]
     answers = delete_chunk(client_of(seaweedfs, attempts=1), bucket, planned)
-    found = standing(seaweedfs.client(), bucket)
+    found = standing(client_of(seaweedfs), bucket)
     assert [answer and answer.outcome for answer in answers] == ["deleted"] * len(ODD)
     assert [answer and answer.version_id for answer in answers] == [found[one.key].markers[0] for one in planned]
     one_marker_each(seaweedfs, bucket, planned)
@@ -52,16 +52,16 @@ def test_every_kind_of_key_is_deleted_in_order_with_its_own_marker(seaweedfs: Ob
 
 def test_a_key_with_a_control_character_goes_without_spoiling_the_others(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
-    planned = put(seaweedfs.client(), bucket, {"a": b"1", "c\x01d": b"2", "e": b"3"})
+    planned = put(client_of(seaweedfs), bucket, {"a": b"1", "c\x01d": b"2", "e": b"3"})
     answers = deleter_of(seaweedfs, bucket)(planned, unsettled=False)
     assert [(answer.outcome, answer.version_id is not None) for answer in answers] == [("deleted", True)] * 3
     with pytest.raises(ClientError, match="404"):
-        seaweedfs.client().head_object(Bucket=bucket, Key="c\x01d")
+        client_of(seaweedfs).head_object(Bucket=bucket, Key="c\x01d")
 
 
 def test_changed_survives_and_gone_gets_no_second_marker(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
-    client = seaweedfs.client()
+    client = client_of(seaweedfs)
     keys = ["changed", "changed\n", "gone", "gone\n", "stands", "stands\n"]
     planned = put(client, bucket, dict.fromkeys(keys, b"old"))
     newer = put(client, bucket, {"changed": b"new", "changed\n": b"new"})
@@ -87,7 +87,7 @@ def test_changed_survives_and_gone_gets_no_second_marker(seaweedfs: ObjectStore,
 @pytest.mark.parametrize("key", ["plain", "line\nbreak"])
 def test_an_answer_lost_after_the_store_acted_is_unknown(seaweedfs: ObjectStore, make_bucket: MakeBucket, key: str) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
-    planned = put(seaweedfs.client(), bucket, {key: b"1", "other": b"2"})
+    planned = put(client_of(seaweedfs), bucket, {key: b"1", "other": b"2"})
     operation = "DeleteObject" if key != "plain" else "DeleteObjects"
 
     def lose(_: Any) -> None:
@@ -95,14 +95,14 @@ def test_an_answer_lost_after_the_store_acted_is_unknown(seaweedfs: ObjectStore,
 
     answers = dict(zip((one.key for one in planned), failing(seaweedfs, bucket, operation, lose)(planned, unsettled=False), strict=True))
     one_marker_each(seaweedfs, bucket, planned)
-    assert answers[key] == Answer("unknown", standing(seaweedfs.client(), bucket)[key].markers[0], "SettledByLooking")
+    assert answers[key] == Answer("unknown", standing(client_of(seaweedfs), bucket)[key].markers[0], "SettledByLooking")
     # A lost answer for one key takes no other key's answer along.
     assert answers["other"].outcome == ("unknown" if key == "plain" else "deleted")
 
 
 def test_a_request_that_never_arrived_is_sent_again(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
-    planned = put(seaweedfs.client(), bucket, {"a": b"1", "b": b"2"})
+    planned = put(client_of(seaweedfs), bucket, {"a": b"1", "b": b"2"})
     left = [1, 2]
 
     def unreachable(_: Any) -> None:
@@ -117,7 +117,7 @@ def test_a_request_that_never_arrived_is_sent_again(seaweedfs: ObjectStore, make
 
 def test_an_unreachable_store_ends_in_failed_for_each_key(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
-    planned = put(seaweedfs.client(), bucket, {"a": b"1", "b\n": b"2"})
+    planned = put(client_of(seaweedfs), bucket, {"a": b"1", "b\n": b"2"})
     attempts = []
 
     def unreachable(request: Any) -> None:
@@ -127,14 +127,14 @@ def test_an_unreachable_store_ends_in_failed_for_each_key(seaweedfs: ObjectStore
     deleter = failing(seaweedfs, bucket, "*", unreachable, acted=False)
     assert deleter(planned, unsettled=False) == [Answer("failed", code="NoAnswer")] * 2
     assert len(attempts) == 2 * ATTEMPTS
-    assert all(one.current for one in standing(seaweedfs.client(), bucket).values())
+    assert all(one.current for one in standing(client_of(seaweedfs), bucket).values())
 
 
 @pytest.mark.parametrize("code", ["InternalError", "SlowDown", "ConditionalRequestConflict", "AccessDenied"])
 def test_an_error_of_one_key(seaweedfs: ObjectStore, make_bucket: MakeBucket, code: str) -> None:
     """The store did act although it says it did not: no second marker, no lie."""
     bucket = make_bucket(seaweedfs, versioned=True)
-    planned = put(seaweedfs.client(), bucket, {"a": b"1", "b": b"2"})
+    planned = put(client_of(seaweedfs), bucket, {"a": b"1", "b": b"2"})
     once = [1]
 
     def deny(parsed: Any) -> None:
@@ -147,7 +147,7 @@ def test_an_error_of_one_key(seaweedfs: ObjectStore, make_bucket: MakeBucket, co
     assert answers[0] == (
         Answer("failed", code=code)
         if code == "AccessDenied"
-        else Answer("unknown", standing(seaweedfs.client(), bucket)["a"].markers[0], "SettledByLooking")
+        else Answer("unknown", standing(client_of(seaweedfs), bucket)["a"].markers[0], "SettledByLooking")
     )
     assert answers[1].outcome == "deleted"
     one_marker_each(seaweedfs, bucket, planned)
@@ -155,7 +155,7 @@ def test_an_error_of_one_key(seaweedfs: ObjectStore, make_bucket: MakeBucket, co
 
 def test_an_error_that_stays_is_recorded_with_the_stores_word(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
-    planned = put(seaweedfs.client(), bucket, {"a": b"1"})
+    planned = put(client_of(seaweedfs), bucket, {"a": b"1"})
     wrong = [Planned("a", planned[0].etag, 1, planned[0].last_modified)]
 
     def busy(parsed: Any) -> None:
@@ -166,7 +166,7 @@ def test_an_error_that_stays_is_recorded_with_the_stores_word(seaweedfs: ObjectS
     once: Any = deleter._once
     once.meta.events.register("before-parameter-build.s3.DeleteObjects", spoil_etags)
     assert deleter(wrong, unsettled=False) == [Answer("failed", code="InternalError")]
-    assert standing(seaweedfs.client(), bucket)["a"] == Standing(current=planned[0].etag, versions=1)
+    assert standing(client_of(seaweedfs), bucket)["a"] == Standing(current=planned[0].etag, versions=1)
 
 
 def spoil_etags(params: Any, **_: Any) -> None:
@@ -178,7 +178,7 @@ def test_a_refused_request_rises_and_the_chunk_is_settled_next_time(
     seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path
 ) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
-    planned = put(seaweedfs.client(), bucket, {f"{i:02d}": b"1" for i in range(15)})
+    planned = put(client_of(seaweedfs), bucket, {f"{i:02d}": b"1" for i in range(15)})
     plan, ledger = write_plan(tmp_path / "plan", planned, chunk=5), Ledger(tmp_path / "ledger")
 
     def deny(_: Any) -> None:
@@ -195,7 +195,7 @@ def test_a_refused_request_rises_and_the_chunk_is_settled_next_time(
 
 def test_suspended_versioning_stops_after_the_canary(seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
-    client = seaweedfs.client()
+    client = client_of(seaweedfs)
     planned = put(client, bucket, {f"{i:02d}": b"1" for i in range(15)})
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
     ledger = Ledger(tmp_path / "ledger")

@@ -32,7 +32,7 @@ def rule(status: str = "Enabled", prefix: str = "", **what: Any) -> dict[str, An
 
 @pytest.mark.parametrize(("status", "expected"), [(None, "never enabled"), ("Suspended", "suspended"), ("Enabled", "enabled")])
 def test_versioning_must_be_enabled(seaweedfs: ObjectStore, make_bucket: MakeBucket, status: Any, expected: str) -> None:
-    client, bucket = seaweedfs.client(), make_bucket(seaweedfs)
+    client, bucket = client_of(seaweedfs), make_bucket(seaweedfs)
     if status:
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
     assert versioning_of(client, bucket) == expected
@@ -62,7 +62,7 @@ def test_versioning_must_be_enabled(seaweedfs: ObjectStore, make_bucket: MakeBuc
     ids=["shorter", "as long", "strictest of two", "disabled", "markers only", "transition only"],
 )
 def test_the_strictest_enabled_rule_counts(moto: ObjectStore, make_bucket: MakeBucket, rules: list[Any], days: int | None) -> None:
-    client, bucket = moto.client(), make_bucket(moto, versioned=True)
+    client, bucket = client_of(moto), make_bucket(moto, versioned=True)
     client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
     assert shortest_noncurrent_days(client, bucket) == days
     if days is None or days >= WINDOW.days:
@@ -73,24 +73,24 @@ def test_the_strictest_enabled_rule_counts(moto: ObjectStore, make_bucket: MakeB
 
 
 def test_a_bucket_without_lifecycle_keeps_everything(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
-    assert shortest_noncurrent_days(seaweedfs.client(), make_bucket(seaweedfs, versioned=True)) is None
+    assert shortest_noncurrent_days(client_of(seaweedfs), make_bucket(seaweedfs, versioned=True)) is None
 
 
 def test_a_lifecycle_that_may_not_be_read_is_an_error(seaweedfs: ObjectStore) -> None:
     with pytest.raises(ClientError):
-        shortest_noncurrent_days(seaweedfs.client(), "no-such-bucket")
+        shortest_noncurrent_days(client_of(seaweedfs), "no-such-bucket")
 
 
 @pytest.mark.parametrize("versioned", [True, False])
 def test_the_probe_passes_and_leaves_nothing(seaweedfs: ObjectStore, make_bucket: MakeBucket, versioned: bool) -> None:
-    client, bucket = seaweedfs.client(), make_bucket(seaweedfs, versioned=versioned)
+    client, bucket = client_of(seaweedfs), make_bucket(seaweedfs, versioned=versioned)
     refuse_unless_conditional(client, bucket)
     assert everything(client, bucket) == []
 
 
 @pytest.mark.parametrize("versioned", [True, False])
 def test_a_store_that_ignores_etags_is_refused_and_left_clean(moto: ObjectStore, make_bucket: MakeBucket, versioned: bool) -> None:
-    client, bucket = moto.client(), make_bucket(moto, versioned=versioned)
+    client, bucket = client_of(moto), make_bucket(moto, versioned=versioned)
     with pytest.raises(Refused, match="answered Deleted to a delete with a wrong ETag"):
         refuse_unless_conditional(client, bucket)
     assert everything(client, bucket) == []
@@ -107,7 +107,7 @@ def test_a_store_that_ignores_if_match_of_a_single_delete_is_refused(seaweedfs: 
     ignores.meta.events.register("before-call.s3.DeleteObject", ignore)
     with pytest.raises(Refused, match="answered Deleted"):
         refuse_unless_conditional(ignores, bucket)
-    assert everything(seaweedfs.client(), bucket) == []
+    assert everything(client_of(seaweedfs), bucket) == []
 
 
 def test_a_store_that_says_nothing_of_the_key_is_refused(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
@@ -120,7 +120,7 @@ def test_a_store_that_says_nothing_of_the_key_is_refused(seaweedfs: ObjectStore,
     silent.meta.events.register("after-call.s3.DeleteObjects", say_nothing)
     with pytest.raises(Refused, match="expected PreconditionFailed"):
         refuse_unless_conditional(silent, bucket)
-    assert everything(seaweedfs.client(), bucket) == []
+    assert everything(client_of(seaweedfs), bucket) == []
 
 
 def test_an_error_of_the_probe_rises_and_leaves_nothing(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
@@ -134,4 +134,4 @@ def test_an_error_of_the_probe_rises_and_leaves_nothing(seaweedfs: ObjectStore, 
     unlucky.meta.events.register("after-call.s3.PutObject", lose)
     with pytest.raises(ConnectionResetError):
         refuse_unless_conditional(unlucky, bucket)
-    assert everything(seaweedfs.client(), bucket) == []
+    assert everything(client_of(seaweedfs), bucket) == []

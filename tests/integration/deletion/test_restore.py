@@ -26,7 +26,7 @@ class Deleted:
     """A bucket with some objects deleted, and the lake that says so."""
 
     def __init__(self, store: ObjectStore, bucket: str, folder: Path) -> None:
-        self.client, self.bucket, self.lake = store.client(), bucket, BucketLake(folder / "lake")
+        self.client, self.bucket, self.lake = client_of(store), bucket, BucketLake(folder / "lake")
         self._once = client_of(store, attempts=1)
         self.planned = put(self.client, bucket, BODIES)
 

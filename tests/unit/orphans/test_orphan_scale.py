@@ -96,7 +96,7 @@ def test_memory_stays_under_the_limit_and_150_mb_at_a_million_objects(tmp_path: 
         [sys.executable, "-c", FLAT, str(tmp_path), "1000000", str(limit)],
         check=True,
         capture_output=True,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[2],
         text=True,
         timeout=120,
     )
