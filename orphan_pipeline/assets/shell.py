@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from orphan_pipeline.assets.names import LAKE
 from orphan_pipeline.errors import BadSettings, Refused
 from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.lake.columns import meaning_of
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.resources.lake import LakeResource
 
@@ -43,7 +44,12 @@ def table_metadata(files: Sequence[str], schema: pa.Schema, *, folder: str, rows
         "dagster/column_schema": dg.MetadataValue.table_schema(
             dg.TableSchema(
                 [
-                    dg.TableColumn(field.name, str(field.type), constraints=dg.TableColumnConstraints(nullable=field.nullable))
+                    dg.TableColumn(
+                        field.name,
+                        str(field.type),
+                        description=meaning_of(field),
+                        constraints=dg.TableColumnConstraints(nullable=field.nullable),
+                    )
                     for field in schema
                 ]
             )

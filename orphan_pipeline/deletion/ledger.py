@@ -21,29 +21,32 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.columns import TIME
 from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.lake.columns import column
 from orphan_pipeline.lake.files import make_folder, read_document, write_document, written_whole
 
 Outcome = Literal["deleted", "would_delete", "changed", "missing", "failed", "unknown"]
 
-_FIELDS: "list[pa.Field[Any]]" = [
-    pa.field("key", pa.string(), nullable=False),
-    pa.field("etag", pa.string(), nullable=False),
-    pa.field("size", pa.int64(), nullable=False),
-    pa.field("last_modified", pa.timestamp("us", tz="UTC"), nullable=False),
-    pa.field("outcome", pa.string(), nullable=False),
-    pa.field("version_id", pa.string()),
-    pa.field("code", pa.string()),
-    pa.field("at", pa.timestamp("us", tz="UTC"), nullable=False),
-]
-LEDGER = pa.schema(_FIELDS)
+LEDGER = pa.schema(
+    [
+        column("key", pa.string(), "as planned"),
+        column("etag", pa.string(), "as planned, without quotes"),
+        column("size", pa.int64(), "bytes, as planned"),
+        column("last_modified", TIME, "as planned"),
+        column("outcome", pa.string(), "what became of it, by the store's own answer"),
+        column("version_id", pa.string(), "of the delete marker", nullable=True),
+        column("code", pa.string(), "the store's error code, or SettledByLooking", nullable=True),
+        column("at", TIME, "when it was recorded"),
+    ]
+)
 PLAN = "plan.json"
 
 TOTALS = """

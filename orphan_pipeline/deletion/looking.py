@@ -14,11 +14,13 @@ NOT_FOUND = 404
 @dataclass(frozen=True, slots=True)
 class Current:
     """`etag` of the current object, or `marker`, the version id of the delete marker that hides the key; neither: nothing is there.
-    `behind`: the ETag of the newest version under the marker, if it was looked for and is there."""
+    `behind`: the ETag of the newest version under the marker, if it was looked for and is there. `markers`: every delete marker that
+    was found on the way, current or not."""
 
     etag: str | None = None
     marker: str | None = None
     behind: str | None = None
+    markers: frozenset[str] = frozenset()
 
 
 def look(client: "S3Client", bucket: str, key: str) -> Current:
@@ -37,12 +39,16 @@ def look(client: "S3Client", bucket: str, key: str) -> Current:
 def look_behind(client: "S3Client", bucket: str, key: str) -> Current:
     """One listing of the key's versions (more only where very many keys begin with this one): also says what a marker hides."""
     marker = None
+    markers: frozenset[str] = frozenset()
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
         for found in page.get("DeleteMarkers", []):
-            if found["Key"] == key and found["IsLatest"]:
-                marker = found["VersionId"]
+            if found["Key"] == key:
+                markers |= {found["VersionId"]}
+                marker = found["VersionId"] if found["IsLatest"] else marker
         for version in page.get("Versions", []):
             if version["Key"] == key:  # the newest of them comes first
                 etag = version["ETag"].strip('"')
-                return Current(etag=etag) if version["IsLatest"] else Current(marker=marker, behind=etag)
-    return Current(marker=marker)
+                if version["IsLatest"]:
+                    return Current(etag=etag, markers=markers)
+                return Current(marker=marker, behind=etag, markers=markers)
+    return Current(marker=marker, markers=markers)

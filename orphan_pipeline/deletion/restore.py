@@ -1,6 +1,6 @@
 """Takes back what a ledger says was deleted (rule 12): removes our delete marker, so that the object behind it is current again, and
-looks whether it is. Only our own marker is ever removed, only while it is what hides the key and only when the planned object is
-what it hides; a newer object is never touched.
+looks whether it is. Only our own marker is ever removed, and only when the planned object is what it hides, or what stands there
+although the marker was left behind (SeaweedFS does that when the connection breaks); a newer object is never touched.
 
 `{bucket}/restores/{restore_id}/{chunk}.parquet`, one row a key: key, etag, size, last_modified, version_id (the marker), outcome,
 code, at. It is written before the first marker goes and again with the outcomes. Later sweeps hold every object that stands there
@@ -147,16 +147,17 @@ def _restorable(ledgers: list[str], key: str | None, *, spill_under: Path) -> It
 def _restore_chunk(client: "S3Client", bucket: str, lines: list[dict[str, Any]], pool: ThreadPoolExecutor) -> list[Restored]:
     """Two requests a key: what stands there, and what stands there after the markers are gone."""
     before = list(pool.map(lambda line: look_behind(client, bucket, line["key"]), lines))
-    ours = [line for line, current in zip(lines, before, strict=True) if _hidden_by_us(line, current)]
+    ours = [line for line, current in zip(lines, before, strict=True) if _ours_to_remove(line, current)]
     _remove(client, bucket, {line["key"]: line["version_id"] for line in ours})
     after = dict(zip((line["key"] for line in ours), pool.map(lambda line: look(client, bucket, line["key"]), ours), strict=True))
     return [_outcome(line, after.get(line["key"], current)) for line, current in zip(lines, before, strict=True)]
 
 
-def _hidden_by_us(line: dict[str, Any], current: Current) -> bool:
+def _ours_to_remove(line: dict[str, Any], current: Current) -> bool:
     """Were anything else behind the marker, its removal would bring back what the application had replaced."""
     ours: str = line["version_id"]
-    return ours != NO_ID and current == Current(marker=ours, behind=line["etag"])
+    planned_is_next = line["etag"] == (current.etag if current.marker is None else current.behind)
+    return ours != NO_ID and ours in current.markers and current.marker in (None, ours) and planned_is_next
 
 
 def _remove(client: "S3Client", bucket: str, markers: dict[str, str]) -> None:

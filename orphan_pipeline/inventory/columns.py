@@ -1,15 +1,17 @@
 """What any source of the inventory gives of each object."""
 
-from typing import Any
-
 import pyarrow as pa
 
-_FIELDS: "list[pa.Field[Any]]" = [
-    pa.field("key", pa.string(), nullable=False),
-    pa.field("size", pa.int64(), nullable=False),
-    pa.field("last_modified", pa.timestamp("us", tz="UTC"), nullable=False),
-    pa.field("etag", pa.string(), nullable=False),
-    pa.field("storage_class", pa.string(), nullable=False),
-]
-LISTED = pa.schema(_FIELDS)
-"""key (exact), size (bytes), last_modified (UTC), etag (without quotes), storage_class."""
+from orphan_pipeline.lake.columns import column
+
+TIME = pa.timestamp("us", tz="UTC")
+
+LISTED = pa.schema(
+    [
+        column("key", pa.string(), "the object's name, exactly as the store gives it"),
+        column("size", pa.int64(), "bytes"),
+        column("last_modified", TIME, "when it was written; of a multipart object, when its upload began"),
+        column("etag", pa.string(), "without quotes"),
+        column("storage_class", pa.string(), "STANDARD where the store says nothing"),
+    ]
+)

@@ -1,9 +1,5 @@
 """Writes what the bucket holds to the lake: the inventory snapshot, one row an object, and its figures.
 
-Columns: key (exact), size (bytes), last_modified (UTC), etag (without quotes), storage_class,
-is_multipart (the ETag ends in `-N`: last_modified is then when the upload began), prefix (the partition that owns the key,
-NULL when none does: unowned).
-
 Row groups are of 122,880 rows, which is what DuckDB reads at a time in each thread, so that the join runs on all processors and a scan of
 the key column alone (a sixth of the file) is the whole cost of its inventory side. Rows stand in the order in which pages came in: the
 join hashes and asks for no order, plans are sorted when they are written (they are a fraction of the rows), and sorting here would cost
@@ -27,9 +23,16 @@ from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.listing.lister import ListingFigures
 from orphan_pipeline.inventory.prefixes import MOST_PARTITIONS, OwnedPrefix, partition_expression
 from orphan_pipeline.inventory.sample import KeySample
+from orphan_pipeline.lake.columns import column
 from orphan_pipeline.progress import Progress
 
-INVENTORY = LISTED.append(pa.field("is_multipart", pa.bool_(), nullable=False)).append(pa.field("prefix", pa.string()))
+INVENTORY = pa.schema(
+    [
+        *LISTED,
+        column("is_multipart", pa.bool_(), "the ETag ends in -N"),
+        column("prefix", pa.string(), "the partition that owns the key; null: unowned, never deleted", nullable=True),
+    ]
+)
 ROW_GROUP = 122_880
 DICTIONARIES = ["storage_class", "prefix"]
 """Keys and ETags are all different: to look for repetition in them costs a third of the writing."""

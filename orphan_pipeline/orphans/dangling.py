@@ -5,11 +5,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from orphan_pipeline.duck import duck, rows
+from orphan_pipeline.lake.columns import column
 from orphan_pipeline.lake.layout import SweepFolder
 from orphan_pipeline.orphans import queries
 from orphan_pipeline.orphans.manifest import DanglingFigures
 
-DANGLING = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("source", pa.string(), nullable=False)])
+DANGLING = pa.schema(
+    [column("key", pa.string(), "a key that a row points at"), column("source", pa.string(), "the source that the row belongs to")]
+)
 
 
 def write_dangling(sweep: SweepFolder, folder: Path) -> DanglingFigures:

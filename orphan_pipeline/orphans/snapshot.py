@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.columns import LISTED
+from orphan_pipeline.inventory.columns import LISTED, TIME
 from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.lake.columns import column
 from orphan_pipeline.lake.files import sha256_of
 from orphan_pipeline.lake.layout import SweepFolder, prefix_folder
 from orphan_pipeline.orphans import queries
@@ -27,12 +28,12 @@ from orphan_pipeline.orphans.protection import protection_expression
 
 PLAN = pa.schema(
     [
-        pa.field("chunk", pa.int32(), nullable=False),
+        column("chunk", pa.int32(), "one DeleteObjects request; chunk 0 is the canary"),
         *LISTED,
-        pa.field("is_multipart", pa.bool_(), nullable=False),
-        pa.field("first_seen", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("sightings", pa.int32(), nullable=False),
-        pa.field("sighted_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        column("is_multipart", pa.bool_(), "the ETag ends in -N"),
+        column("first_seen", TIME, "start of the first sweep that saw this very object as an orphan"),
+        column("sightings", pa.int32(), "sweeps that counted, confirmation_gap apart"),
+        column("sighted_at", TIME, "start of the last sweep that counted"),
     ]
 )
 

@@ -11,14 +11,16 @@ The same key may stand in several rows. What is uncertain only ever adds referen
 
 import pyarrow as pa
 
+from orphan_pipeline.lake.columns import column
+
 REFERENCES_VERSION = 1
 
 REFERENCES = pa.schema(
     [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("source", pa.dictionary(pa.int16(), pa.string()), nullable=False),
-        pa.field("derived", pa.bool_(), nullable=False),
-        pa.field("row_id", pa.string(), nullable=False),
+        column("key", pa.string(), "a key that a row points at, after the source's rules"),
+        column("source", pa.dictionary(pa.int16(), pa.string()), "the source's name in the settings"),
+        column("derived", pa.bool_(), "made by a template of variants, not given by the row itself"),
+        column("row_id", pa.string(), "primary key of the row, else its ctid, else its place in the answer"),
     ],
     metadata={"orphan_pipeline.references": str(REFERENCES_VERSION)},
 )

@@ -229,3 +229,13 @@ def test_a_ledger_that_does_not_say_its_prefix_is_never_passed_over_in_silence(d
     with pytest.raises(Refused, match=r"found no plan\.json, so its prefix is not known: restore it by --plan bbbbbbbbbbbb"):
         deleted.restore("r2", prefix="a/")
     assert deleted.restore("r3", plan="bbbbbbbbbbbb") == totals(restored=2)
+
+
+def test_a_marker_of_ours_that_was_left_behind_the_object_goes_too(deleted: Deleted) -> None:
+    """SeaweedFS leaves it when the connection breaks while it removes markers: the object is current, its marker beside it."""
+    back, newer = deleted.planned[:2]
+    deleted.delete([back, newer])
+    put(deleted.client, deleted.bucket, {back.key: BODIES[back.key], newer.key: b"newer"})
+    before = standing(deleted.client, deleted.bucket)
+    assert deleted.restore(plan=PLAN) == totals(restored=1, newer=1)
+    assert standing(deleted.client, deleted.bucket) == before | {back.key: Standing(current=back.etag, versions=2)}
