@@ -30,11 +30,12 @@ import boto3
 from botocore.config import Config
 from orphan_pipeline.inventory.prefixes import OwnedPrefix
 from orphan_pipeline.inventory.take import take_inventory
+from orphan_pipeline.settings.model import InventorySettings
 client = boto3.client("s3", endpoint_url=sys.argv[1], config=Config(signature_version="s3v4", s3={"addressing_style": "path"}))
 with tempfile.TemporaryDirectory() as folder:
     began = time.perf_counter()
-    figures = take_inventory(client, "bench", concurrency=int(sys.argv[2]), prefixes=[OwnedPrefix(path="uploads/")], last=None,
-                             folder=Path(folder), report=lambda line: None)
+    figures = take_inventory(client, "bench", InventorySettings(concurrency=int(sys.argv[2])), prefixes=[OwnedPrefix(path="uploads/")],
+                             last=None, folder=Path(folder), report=lambda line: None)
     print(figures.total.objects, time.perf_counter() - began)
 """
 PAGINATOR = """

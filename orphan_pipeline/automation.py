@@ -60,8 +60,9 @@ def deletion_request(bucket: str, manifest: Manifest, prefix: str) -> dg.RunRequ
     )
 
 
-def deletion_config(bucket: str, plan_digest: str) -> dict[str, object]:
-    return {"ops": {Names(bucket).deletion_step: {"config": {"plan": plan_digest}}}}
+def deletion_config(bucket: str, plan_digest: str, *, mode: str = "") -> dict[str, object]:
+    config = {"plan": plan_digest, **({"mode": mode} if mode else {})}
+    return {"ops": {Names(bucket).deletion_step: {"config": config}}}
 
 
 def deletion_sensor(

@@ -47,7 +47,7 @@ def _bucket_definitions(name: str, bucket: BucketSettings, settings: Settings) -
             inventory_snapshot(name, bucket),
             referenced_keys(name, bucket),
             dangling_references(name, bucket),
-            orphan_set(name, bucket, settings.databases),
+            orphan_set(name, settings),
             deleted_objects(name, bucket, settings.databases),
         ],
         jobs=[sweep, deletion, restore_job(name, bucket)],

@@ -93,7 +93,7 @@ def publish(
     write_document(sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources))
     with sweep.writing("dangling") as folder:
         write_document(folder / FIGURES, DanglingFigures, write_dangling(sweep, folder))
-    return publish_sweep(sweep, name="media", lake=lake, settings=settings, databases=DATABASES, report=lambda line: None)
+    return publish_sweep(sweep, name="media", lake=lake, settings=settings, databases=DATABASES, reports=(), report=lambda line: None)
 
 
 def listed(keys: Sequence[str], *, last_modified: datetime) -> pa.RecordBatch:

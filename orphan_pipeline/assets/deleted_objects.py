@@ -12,6 +12,7 @@ from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import Deleter, execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LEDGER
 from orphan_pipeline.deletion.preflight import refuse_unless_conditional, refuse_unless_undoable
+from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.partitions import prefix_partitions
 from orphan_pipeline.resources.bucket import BucketResource
@@ -21,6 +22,9 @@ from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
 class DeletionConfig(dg.Config):
     plan: str = ""
     """Digest of the plan to carry out; empty: the latest sweep's plan for the partition."""
+
+    mode: str = ""
+    """The mode that whoever asked for this run was told; empty: whatever the settings say."""
 
 
 def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, DatabaseSettings]) -> dg.AssetsDefinition:
@@ -40,6 +44,7 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
     def deleted_objects(context: dg.AssetExecutionContext, config: DeletionConfig) -> dg.MaterializeResult[None]:
         lake = bucket_lake(context, name)
         with one_line_failures():
+            refuse_another_mode(settings, config.mode)
             authorised = authorise(
                 lake,
                 context.partition_key,
@@ -65,6 +70,15 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
         return _result(authorised)
 
     return deleted_objects
+
+
+def refuse_another_mode(settings: BucketSettings, asked: str) -> None:
+    """A run may be executed by a daemon that has another settings file: who agreed to pretend must not find objects deleted."""
+    if asked and asked != settings.deletion.mode:
+        raise Refused(
+            f"this run was asked for in mode {asked}, and the settings of the process that executes it say {settings.deletion.mode}: "
+            "let both have the same settings file"
+        )
 
 
 def _deleter(resource: BucketResource, settings: BucketSettings, authorised: Authorised) -> Deleter:

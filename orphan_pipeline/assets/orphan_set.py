@@ -13,11 +13,13 @@ from orphan_pipeline.orphans.manifest import Manifest
 from orphan_pipeline.orphans.publish import gate_limits, publish_sweep
 from orphan_pipeline.orphans.snapshot import PLAN
 from orphan_pipeline.orphans.summary import closing_line
-from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
+from orphan_pipeline.settings.model import Settings
 
 
-def orphan_set(name: str, settings: BucketSettings, databases: dict[str, DatabaseSettings]) -> dg.AssetsDefinition:
+def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
     names = Names(name)
+    settings = whole.buckets[name]
+    reports = [bucket.inventory.manifest for bucket in whole.buckets.values() if bucket.inventory.manifest is not None]
     key = names.asset("orphan_set")
 
     @dg.asset(
@@ -41,7 +43,9 @@ def orphan_set(name: str, settings: BucketSettings, databases: dict[str, Databas
             # Before the manifest: a run lost in between would leave a sweep that is finished, and whose prefixes no run can name.
             prefixes = sweep.figures("inventory", InventoryFigures).prefixes
             context.instance.add_dynamic_partitions(names.prefixes, list(prefixes))
-            manifest = publish_sweep(sweep, name=name, lake=lake, settings=settings, databases=databases, report=context.log.info)
+            manifest = publish_sweep(
+                sweep, name=name, lake=lake, settings=settings, databases=whole.databases, reports=reports, report=context.log.info
+            )
         context.log.info(closing_line(manifest))
         plans = [str(sweep.root / plan.file) for plan in manifest.plans.values()]
         return dg.MaterializeResult(

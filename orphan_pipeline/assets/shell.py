@@ -12,6 +12,7 @@ from orphan_pipeline.errors import BadSettings, Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.columns import meaning_of
 from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.resources.bucket import STORE_ERRORS
 from orphan_pipeline.resources.lake import LakeResource
 
 SAMPLE_ROWS = 10
@@ -34,6 +35,8 @@ def one_line_failures() -> Iterator[None]:
         yield
     except (Refused, BadSettings) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+    except STORE_ERRORS as error:
+        raise dg.Failure(f"the store does not answer as expected: {error}") from error
 
 
 def table_metadata(files: Sequence[str], schema: pa.Schema, *, folder: str, rows: int) -> dict[str, dg.MetadataValue]:

@@ -54,8 +54,8 @@ def deletion_line(name: str, settings: BucketSettings, *, schedule: bool, sensor
     states = f"schedule is {_state(schedule)}; sensor is {_state(sensor)}"
     if mode == "dry_run":
         return f"Deletion is OFF: {name}.deletion.mode is dry_run; {states}."
-    return f"Deletion is ON: {name}.deletion.mode is {mode}; {states}" + (
-        "." if schedule and sensor else " (so only when someone starts it)."
+    return f"Deletion is ON: {name}.deletion.mode is {mode}; {states} " + (
+        "(so after every sweep that passes its gates)." if sensor else "(so only when someone starts it)."
     )
 
 

@@ -113,7 +113,7 @@ def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest
             runs,
             Names(name).deletion_job,
             what=f"{'dry run' if dry_run else 'deletion'} of {plan.prefix}",
-            config=deletion_config(name, plan.digest),
+            config=deletion_config(name, plan.digest, mode=settings.buckets[name].deletion.mode),
             tags={PARTITION_TAG: plan.prefix, SWEEP_TAG: manifest.sweep_id},
         )
         if ended.failure is not None:

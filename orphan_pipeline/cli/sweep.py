@@ -66,6 +66,9 @@ def sweep_bucket(runs: "Runs", settings: Settings, name: str) -> Swept:
 
     ended = run_job(runs, Names(name).sweep_job, what=f"sweep of {name}")
     sweep = lake_of(settings, name).sweep(ended.run_id)
+    if ended.failure is None and not sweep.published:
+        elsewhere = f"it left no manifest in {sweep.root}: does the process that executes runs have the same settings file?"
+        return Swept(ended.run_id, elsewhere, None)
     return Swept(ended.run_id, ended.failure, read_document(sweep.manifest, Manifest) if sweep.published else None)
 
 

@@ -33,14 +33,15 @@ class VersionedDeleter:
         self._limiter = Limiter(Rate(keys_per_second, Duration.SECOND))
         self._slice = max(1, keys_per_second // SLICES_A_SECOND)
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool) -> list[Answer]:
-        answers: dict[str, Answer] = {one.key: NO_ANSWER for one in planned}
+    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer] | None = None) -> list[Answer]:
+        known = {} if known is None else known
+        answers = {one.key: NO_ANSWER for one in planned} | known
         if unsettled:
-            answers |= self._looked_up(planned)
+            answers |= self._looked_up([one for one in planned if one.key not in known])
 
         def send_what_is_open() -> bool:
             nonlocal unsettled
-            answers.update(self._send([one for one in planned if _open(answers[one.key])], again=unsettled))
+            answers.update(self._send([one for one in planned if _open(answers[one.key])], again=unsettled, known=known))
             unsettled = True
             return any(map(_open, answers.values()))
 
@@ -52,11 +53,15 @@ class VersionedDeleter:
         )(send_what_is_open)
         return [answers[one.key] for one in planned]
 
-    def _send(self, planned: Sequence[Planned], *, again: bool) -> dict[str, Answer]:
-        """`again`: an earlier request for these keys may still be on its way, so `missing` may be its doing."""
+    def _send(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer]) -> dict[str, Answer]:
+        """`again`: an earlier request for these keys may still be on its way, so that `missing` and `changed` may be its doing (some
+        stores answer 412, not 404, when there is nothing to match)."""
         self._wait_for(len(planned))
-        given = delete_chunk(self._once, self._bucket, planned) if planned else []
-        answers = {one.key: answer or NO_ANSWER for one, answer in zip(planned, given, strict=True)}
+        answers: dict[str, Answer] = {}
+        for key, answer in delete_chunk(self._once, self._bucket, planned):
+            answers[key] = answer or NO_ANSWER
+            if not _open(answers[key]) and not _doubtful(answers[key], again=again):
+                known[key] = answers[key]  # at once: whatever breaks from here on, this marker's id is not lost
         return answers | self._looked_up([one for one in planned if _doubtful(answers[one.key], again=again)])
 
     def _wait_for(self, keys: int) -> None:
@@ -75,7 +80,7 @@ def _open(answer: Answer) -> bool:
 
 
 def _doubtful(answer: Answer, *, again: bool) -> bool:
-    return answer == NO_ANSWER or answer.code in MAYBE_DONE or (again and answer.outcome == "missing")
+    return answer == NO_ANSWER or answer.code in MAYBE_DONE or (again and answer.outcome in ("missing", "changed"))
 
 
 def _give_up(_: RetryCallState) -> bool:

@@ -10,22 +10,20 @@ from typing import Protocol
 
 import pyarrow.parquet as pq
 
-from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
+from orphan_pipeline.deletion.ledger import GONE, NO_MARKER, Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.progress import Progress
 
 PLAN_COLUMNS = ["chunk", "key", "etag", "size", "last_modified"]
 ROWS_A_READ = 10_000
-GONE = ("deleted", "unknown")
-NO_MARKER = (None, "null")
-"""What a store answers when versioning is off or suspended (SeaweedFS and S3 give the marker the id `null`: the object is lost)."""
 
 
 class Deleter(Protocol):
     """Makes the planned objects of one chunk go, or pretends to; one answer a key, in order. `unsettled`: an earlier run may have
-    sent this chunk already."""
+    sent this chunk already. `known`: the answers that are final, which it takes over and adds to as they come, so that they are not
+    lost with an exception."""
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool) -> list[Answer]: ...
+    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]: ...
 
 
 def chunks_of(plan: Path) -> Iterator[tuple[int, list[Planned]]]:
@@ -59,8 +57,9 @@ def execute_plan(
 ) -> None:
     """Every chunk of the plan ends with an outcome in the ledger. Errors rise; what was done until then is recorded. Raises Refused
     when the ledger is not `of` this plan, and when the plan expires on the way: one that has begun may finish until then, and no
-    longer (rule 9)."""
+    longer (rule 9), and when a former run of it lost an object for good."""
     ledger.begin(of)
+    _refuse_after_a_loss(ledger, of)
     progress = Progress("deletion", "keys", report, total=keys)
     for chunk, planned in chunks_of(plan):
         if not ledger.finished(chunk):
@@ -68,16 +67,35 @@ def execute_plan(
                 raise Refused(f"the plan expired at {expires_at:%Y-%m-%d %H:%M} UTC before chunk {chunk}: run a new sweep for the rest")
             unsettled = ledger.intent(chunk) is not None
             ledger.intend(chunk, run_id=run_id, at=datetime.now(UTC))
-            answers = deleter(planned, unsettled=unsettled)
+            answers = _answered(chunk, planned, ledger=ledger, deleter=deleter, unsettled=unsettled)
             ledger.record(chunk, planned, answers, at=datetime.now(UTC))
             _stop_without_markers(chunk, planned, answers)
         progress.add(len(planned))
     progress.finish()
 
 
-def pretend(planned: Sequence[Planned], *, unsettled: bool) -> list[Answer]:
+def _answered(chunk: int, planned: Sequence[Planned], *, ledger: Ledger, deleter: Deleter, unsettled: bool) -> list[Answer]:
+    known = ledger.kept(chunk)
+    try:
+        return deleter(planned, unsettled=unsettled, known=known)
+    except BaseException:  # also of a cancelled run: without the id of its marker an object of ours could only be called `unknown`
+        ledger.keep(chunk, planned, known, at=datetime.now(UTC))
+        raise
+
+
+def pretend(planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
     """Dry run: nothing is sent."""
     return [Answer("would_delete")] * len(planned)
+
+
+def _refuse_after_a_loss(ledger: Ledger, of: LedgerPlan) -> None:
+    """The chunk that it happened in is finished, so that a later run would pass over it and go on losing objects."""
+    lost = ledger.first_without_marker()
+    if lost is not None:
+        raise Refused(
+            f"plan {of.digest[:12]} of {of.prefix} goes no further: {lost!r}, and maybe others, went without a delete marker and are lost "
+            "for good. Check that the bucket's versioning is enabled, not suspended, then run a new sweep"
+        )
 
 
 def _stop_without_markers(chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:

@@ -1,7 +1,8 @@
 """What happened to each key of each chunk, durable (rule 13). A chunk's intent is on disk before its request is sent, its outcome
 before the next chunk; a run killed in between finds an intent without an outcome and settles it by looking at the store.
 
-`plan.json`: whose ledger it is. `{chunk}.intent.json`: run, time. `{chunk}.parquet`, one row a key: key, etag, size, last_modified
+`plan.json`: whose ledger it is. `{chunk}.intent.json`: run, time. `{chunk}.partial.parquet`: the answers that were final when a run
+broke off in the chunk; the next run takes them over. `{chunk}.parquet`, one row a key: key, etag, size, last_modified
 (as planned), outcome, version_id (of the delete marker), code (the store's own word), at (UTC).
 
 | outcome | meaning |
@@ -16,7 +17,7 @@ before the next chunk; a run killed in between finds an intent without an outcom
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -48,10 +49,18 @@ LEDGER = pa.schema(
     ]
 )
 PLAN = "plan.json"
+GONE = ("deleted", "unknown")
+NO_MARKER = (None, "null")
+"""What a store answers when versioning is off or suspended (SeaweedFS and S3 give the marker the id `null`: the object is lost)."""
 
 TOTALS = """
 SELECT outcome, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($files, hive_partitioning = false)
 GROUP BY outcome ORDER BY outcome
+"""
+
+WITHOUT_MARKER = """
+SELECT key FROM read_parquet($files, hive_partitioning = false)
+WHERE list_contains($gone, outcome) AND coalesce(version_id, 'null') = 'null' ORDER BY key LIMIT 1
 """
 
 
@@ -122,17 +131,45 @@ class Ledger:
         return read_document(path, Intent) if path.is_file() else None
 
     def intend(self, chunk: int, *, run_id: str, at: datetime) -> None:
-        """On disk when this returns; only then may the request be sent."""
-        write_document(self._intent(chunk), Intent, Intent(run_id=run_id, at=at))
+        """On disk when this returns; only then may the request be sent. Of a chunk that was begun before, the first intent stays."""
+        if self.intent(chunk) is None:
+            write_document(self._intent(chunk), Intent, Intent(run_id=run_id, at=at))
+
+    def unfinished(self) -> list[int]:
+        """Chunks that were begun and have no outcome."""
+        begun = sorted(int(path.name.partition(".")[0]) for path in self.folder.glob("*.intent.json"))
+        return [chunk for chunk in begun if not self.finished(chunk)]
+
+    def keep(self, chunk: int, planned: Sequence[Planned], known: Mapping[str, Answer], *, at: datetime) -> None:
+        """What is known of an unfinished chunk, whole or absent."""
+        final = [one for one in planned if one.key in known]
+        if final:
+            _write(self._partial(chunk), final, [known[one.key] for one in final], at=at)
+
+    def kept(self, chunk: int) -> dict[str, Answer]:
+        """What a run that broke off in this chunk knew, by key."""
+        if not self._partial(chunk).is_file():
+            return {}
+        lines = pq.ParquetFile(self._partial(chunk)).read().to_pylist()
+        return {line["key"]: Answer(line["outcome"], version_id=line["version_id"], code=line["code"]) for line in lines}
 
     def record(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer], *, at: datetime) -> None:
         """The outcome of every key of the chunk, whole or absent."""
-        lines = [{**asdict(one), **asdict(answer), "at": at} for one, answer in zip(planned, answers, strict=True)]
-        with written_whole(self._outcome(chunk)) as unfinished:
-            pq.write_table(pa.Table.from_pylist(lines, schema=LEDGER), unfinished, compression="zstd")
+        _write(self._outcome(chunk), planned, answers, at=at)
+        self._partial(chunk).unlink(missing_ok=True)
 
     def parquet(self) -> list[str]:
-        return sorted(str(path) for path in self.folder.glob("[0-9]*.parquet"))
+        """The outcomes, without what is only partial."""
+        return sorted(str(path) for path in self.folder.glob("*[0-9].parquet"))
+
+    def first_without_marker(self) -> str | None:
+        """A key that is gone without a delete marker of its own, so for good; None when there is none."""
+        files = [*self.parquet(), *map(str, self.folder.glob("*.partial.parquet"))]
+        if not files:
+            return None
+        with duck(self.folder) as connection:
+            found = rows(connection, WITHOUT_MARKER, {"files": files, "gone": list(GONE)})
+        return found[0][0] if found else None
 
     def totals(self) -> dict[str, Amount]:
         """Counts and bytes by outcome, from what the store answered."""
@@ -162,3 +199,12 @@ class Ledger:
 
     def _outcome(self, chunk: int) -> Path:
         return self.folder / f"{chunk:08d}.parquet"
+
+    def _partial(self, chunk: int) -> Path:
+        return self.folder / f"{chunk:08d}.partial.parquet"
+
+
+def _write(file: Path, planned: Sequence[Planned], answers: Sequence[Answer], *, at: datetime) -> None:
+    lines = [{**asdict(one), **asdict(answer), "at": at} for one, answer in zip(planned, answers, strict=True)]
+    with written_whole(file) as unfinished:
+        pq.write_table(pa.Table.from_pylist(lines, schema=LEDGER), unfinished, compression="zstd")

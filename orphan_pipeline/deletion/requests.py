@@ -2,7 +2,7 @@
 planned ETag, every key gets its own answer (rule 11). Nothing here decides whether a key may go."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,18 +27,18 @@ TRY_AGAIN = MAYBE_DONE | {"SlowDown", "ServiceUnavailable"}
 SERVER_FAILED = 500
 
 
-def delete_chunk(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> list[Answer | None]:
-    """One answer a key, in the order given; None where no answer came: the request was lost, the server failed, or its answer does
-    not mention the key. Of such a key nothing is known, and what stands in the store has to be looked up.
+def delete_chunk(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> Iterator[tuple[str, Answer | None]]:
+    """One answer a key, each as soon as it is there; None where no answer came: the request was lost, the server failed, or its
+    answer does not mention the key. Of such a key nothing is known, and what stands in the store has to be looked up.
 
     boto3's ClientError rises when the store refuses the whole request (no permission, no such bucket): then nothing was done by it.
     """
     together = [one for one in planned if not XML_CANNOT_CARRY.search(one.key)]
     answers = _delete_together(client, bucket, together) if together else {}
+    yield from ((one.key, answers.get(one.key)) for one in together)
     for one in planned:
         if XML_CANNOT_CARRY.search(one.key):
-            answers[one.key] = _delete_one(client, bucket, one)
-    return [answers.get(one.key) for one in planned]
+            yield one.key, _delete_one(client, bucket, one)
 
 
 def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str]:

@@ -152,7 +152,7 @@ def _verdict_figures(verdict: Verdict) -> dict[str, Any]:
 
 def _summary_lines(summary: dict[str, Any]) -> list[list[object]]:
     sweep, after = summary["sweep"], summary["after_deletion"]
-    deleted = sum(sum(outcomes.values()) for outcomes in summary["deleted"].values())
+    deleted = sum(outcomes.get("deleted", 0) for outcomes in summary["deleted"].values())
     return [
         ["objects in the bucket", f"{sweep['objects']:,}"],
         ["orphans under the declared prefixes", f"{sweep['orphans']:,}"],

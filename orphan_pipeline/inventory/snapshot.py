@@ -96,7 +96,7 @@ def write_inventory(
     writing = pq.ParquetWriter(path, INVENTORY, compression="zstd", use_dictionary=DICTIONARIES)  # type: ignore[arg-type]
     with duck(folder) as connection, writing as writer:
         for table in _with_owner(connection, pages, prefixes):
-            writer.write_table(table, row_group_size=ROW_GROUP)
+            writer.write_table(table)
             sample.add(table["key"])
             progress.add(table.num_rows)
     progress.finish()

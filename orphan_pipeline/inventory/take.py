@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.clock import store_time
 from orphan_pipeline.inventory.listing.asking import Asker
 from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
@@ -37,28 +38,33 @@ def take_inventory(
     if settings.source == "s3_inventory":
         return _reported(client, bucket, settings, prefixes=prefixes, folder=folder, report=report)
     in_order = not bucket.endswith(DIRECTORY_BUCKET) and (last is None or last.listing is None or last.listing.in_order)
-    with closing(Asker(client, bucket, connections=settings.concurrency)) as asker:
-        started = store_time(client, bucket)
+    started = store_time(client, bucket)
 
-        def listed(*, in_order: bool) -> InventoryFigures:
-            cuts = last.cuts if last is not None else ()
+    def listed(*, in_order: bool) -> InventoryFigures:
+        cuts = last.cuts if last is not None else ()
+        # The lister is closed whatever ends the writing: its workers would wait for ever for somebody to take their pages.
+        with closing(Asker(client, bucket, connections=settings.concurrency)) as asker:
             lister = Lister(asker, bucket, concurrency=settings.concurrency, in_order=in_order, cuts=cuts)
-            figures = write_inventory(
-                lister.batches(),
-                started=started,
-                prefixes=prefixes,
-                folder=folder,
-                report=report,
-                expected=last.total.objects if last is not None else None,
-                detail=lister.detail,
-            )
-            return replace(figures, listing=lister.figures())
+            with closing(lister.batches()) as batches:
+                figures = write_inventory(
+                    batches,
+                    started=started,
+                    prefixes=prefixes,
+                    folder=folder,
+                    report=report,
+                    expected=last.total.objects if last is not None else None,
+                    detail=lister.detail,
+                )
+            listing = lister.figures()
+        if sum(piece.objects for piece in listing.pieces) != figures.total.objects:
+            raise Refused(f"bucket {bucket}: {figures.total.objects:,} objects were written, and the ranges count otherwise")
+        return replace(figures, listing=listing)
 
-        try:
-            return listed(in_order=in_order)
-        except OutOfOrder as error:
-            report(f"inventory: {error}; listing again, cut by folders only")
-            return listed(in_order=False)
+    try:
+        return listed(in_order=in_order)
+    except OutOfOrder as error:
+        report(f"inventory: {error}; listing again, cut by folders only")
+        return listed(in_order=False)
 
 
 def _reported(
@@ -81,5 +87,6 @@ def _reported(
         folder=folder,
         report=report,
     )
-    figures = write_inventory(found.batches(), started=started, prefixes=prefixes, folder=folder, report=report)
+    with closing(found.batches()) as batches:
+        figures = write_inventory(batches, started=started, prefixes=prefixes, folder=folder, report=report)
     return replace(figures, started_at=found.started_at, report=found.manifest_key)

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
+
+from orphan_pipeline.errors import Refused
 
 T = TypeVar("T")
 
@@ -84,9 +86,14 @@ def write_document(path: Path, of: type[T], document: T) -> None:
 
 
 def read_document(path: Path, of: type[T]) -> T:
-    """The frozen dataclass that `write_document` wrote. Raises pydantic's ValidationError for a file that is none, or that holds
-    more: what is not understood must not be passed over."""
-    return TypeAdapter(of).validate_json(path.read_bytes(), extra="forbid")
+    """The frozen dataclass that `write_document` wrote. Raises Refused for a file that is none, or that holds more: what is not
+    understood must not be passed over."""
+    try:
+        return TypeAdapter(of).validate_json(path.read_bytes(), extra="forbid")
+    except ValidationError as wrong:
+        first = wrong.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole file"
+        raise Refused(f"{path}: not as this release writes it ({where}: {first['msg']}): cut, edited, or of another release?") from wrong
 
 
 def sha256_of(path: Path) -> str:

@@ -2,9 +2,9 @@
 
     {bucket}/sweeps/{sweep_id}/{inventory,references,dangling,orphans}/   each with its Parquet and a stage.json
     {bucket}/sweeps/{sweep_id}/manifest.json                             written last: without it the sweep does not exist
-    {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet
+    {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet)
     {bucket}/dry_runs/{plan_digest}/…                                     the same, for runs that only pretend
-    {bucket}/restores/{restore_id}/{chunk}.parquet
+    {bucket}/restores/{restore_id}/restore.json, {chunk}.parquet
     {bucket}/approvals/{digest}.json
 
 What the files hold is documented beside the code that writes them.

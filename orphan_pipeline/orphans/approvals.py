@@ -37,7 +37,7 @@ def approved(lake: BucketLake, *digests: str) -> Approval | None:
 
 
 def last_accepted(lake: BucketLake, limits: GateLimits, *, before: datetime) -> Manifest | None:
-    """The latest sweep before that moment whose bucket gates passed or were approved.
+    """The latest sweep before that moment whose bucket gates passed, by the limits of its time and by today's, or were approved.
 
     Only such a sweep confirms (rule 7): one that tripped saw orphans that may be none, and counting those sightings would
     half-confirm a mistake.
@@ -45,6 +45,7 @@ def last_accepted(lake: BucketLake, limits: GateLimits, *, before: datetime) -> 
     for manifest in reversed(read_manifests(lake)):
         if manifest.inventory.started_at >= before:
             continue
-        if not tripped(evaluate(manifest, limits)) or approved(lake, manifest.digest):
+        passed = not manifest.tripped and not tripped(evaluate(manifest, limits))
+        if passed or approved(lake, manifest.digest):
             return manifest
     return None

@@ -70,7 +70,8 @@ class Earliest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """`binding` is everything that decides what is deleted (rule 9); `digest` covers it and every plan."""
+    """`binding` is everything that decides what is deleted (rule 9); `tripped` names the bucket's gates that did not pass when the sweep
+    was published, by the limits of that time; `digest` covers all of it and every plan."""
 
     version: int
     sweep_id: str
@@ -86,6 +87,7 @@ class Manifest:
     plans: dict[str, PlanEntry]
     earliest: Earliest | None
     confirms: str | None
+    tripped: tuple[str, ...]
     binding: dict[str, Any]
     digest: str
 
@@ -121,7 +123,8 @@ def total(amounts: Iterable[Amount]) -> Amount:
 
 
 def read_manifests(lake: BucketLake) -> list[Manifest]:
-    """All published sweeps of the bucket, the latest published last. Raises Refused for a manifest of another version."""
+    """All published sweeps of the bucket, the one that looked last comes last: a sweep that was slow, or read an older report, must not
+    supersede newer evidence because it ended later. Raises Refused for a manifest of another version."""
     manifests = [read_document(sweep.manifest, Manifest) for sweep in lake.published_sweeps()]
     for manifest in manifests:
         if manifest.version != MANIFEST_VERSION:
@@ -129,7 +132,7 @@ def read_manifests(lake: BucketLake) -> list[Manifest]:
                 f"the manifest of sweep {manifest.sweep_id} is of version {manifest.version}, expected {MANIFEST_VERSION}: "
                 "it was written by another release"
             )
-    return sorted(manifests, key=lambda manifest: manifest.published_at)
+    return sorted(manifests, key=lambda m: (m.inventory.started_at, m.references.snapshot_at, m.published_at))
 
 
 def latest_manifest(lake: BucketLake) -> Manifest | None:

@@ -1,13 +1,13 @@
 """The last stage of a sweep, from two snapshots to a manifest: cutoff, orphan set, plans, digests, and the one atomic write after
 which the sweep exists."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orphan_pipeline.gates import GateLimits
+from orphan_pipeline.gates import GateLimits, evaluate, tripped
 from orphan_pipeline.inventory.prefixes import OWN_PREFIX
 from orphan_pipeline.inventory.reports.manifest import report_folder
 from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
@@ -38,7 +38,7 @@ def gate_limits(settings: BucketSettings) -> GateLimits:
     )
 
 
-def hold_limits(settings: BucketSettings) -> HoldLimits:
+def hold_limits(settings: BucketSettings, reports: Sequence[str]) -> HoldLimits:
     return HoldLimits(
         min_age=settings.safety.min_age,
         multipart_grace=settings.safety.multipart_grace,
@@ -46,17 +46,15 @@ def hold_limits(settings: BucketSettings) -> HoldLimits:
         confirmation_gap=settings.safety.confirmation_gap,
         max_deletions=settings.deletion.max_deletions,
         protect=settings.protect,
-        own_prefixes=own_prefixes(settings),
+        own_prefixes=own_prefixes(settings.bucket, reports),
     )
 
 
-def own_prefixes(settings: BucketSettings) -> list[str]:
-    """What lies in the bucket for this system's sake: its own objects, and the inventory reports where they are sent to this bucket."""
-    prefixes = [OWN_PREFIX]
-    if settings.inventory.manifest is not None:
-        destination, prefix = report_folder(settings.inventory.manifest)
-        prefixes += [prefix] if destination == settings.bucket else []
-    return prefixes
+def own_prefixes(bucket: str, reports: Sequence[str]) -> list[str]:
+    """What lies in the bucket for this system's sake: its own objects, and every inventory report that any entry of the settings reads
+    from there."""
+    folders = [report_folder(location) for location in reports]
+    return [OWN_PREFIX, *(prefix for destination, prefix in folders if destination == bucket)]
 
 
 def publish_sweep(
@@ -66,6 +64,7 @@ def publish_sweep(
     lake: BucketLake,
     settings: BucketSettings,
     databases: dict[str, DatabaseSettings],
+    reports: Sequence[str],
     report: Callable[[str], None],
 ) -> Manifest:
     """Writes the orphan set and then the manifest. Raises Refused when a snapshot is missing or clocks disagree."""
@@ -82,7 +81,7 @@ def publish_sweep(
             restored=lake.restored_parquet(),
             sweep_at=inventory.started_at,
             cutoff=cutoff,
-            limits=hold_limits(settings),
+            limits=hold_limits(settings, reports),
             folder=folder,
         )
     manifest = _manifest(
@@ -169,6 +168,8 @@ def _manifest(
         earliest=figures.earliest,
         confirms=confirms,
         binding=bound,
+        tripped=(),
         digest="",
     )
-    return replace(manifest, digest=sweep_digest(manifest))
+    judged = replace(manifest, tripped=tuple(gate.name for gate in tripped(evaluate(manifest, gate_limits(settings)))))
+    return replace(judged, digest=sweep_digest(judged))

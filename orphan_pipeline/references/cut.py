@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.references.refusals import connection_refusal, refusal
+from orphan_pipeline.references.refusals import connection_refusal, refusal, refusing
 from orphan_pipeline.settings.model import ReferenceSettings
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -112,12 +112,13 @@ def open_cut(
     names = dict.fromkeys(source.database for source in sources)
     with ExitStack() as stack:
         connections = {name: stack.enter_context(closing(_connect(name, databases[name]))) for name in names}
-        found = {
-            name: _tables_read(connection, [source for source in sources if source.database == name], wanted)
-            for name, connection in connections.items()
-        }
+        found = {}
         for name, connection in connections.items():
-            _lock(name, connection, found[name], wanted)
+            with refusing(f"database {name}"):
+                found[name] = _tables_read(connection, [source for source in sources if source.database == name], wanted)
+        for name, connection in connections.items():
+            with refusing(f"database {name}"):
+                _lock(name, connection, found[name], wanted)
         # Nothing slow between these: the databases' snapshots lie as close together as they can.
         cuts = {name: _freeze(name, connection) for name, connection in connections.items()}
         for name, cut in cuts.items():

@@ -2,6 +2,8 @@
 in the other modules of this package."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 from psycopg import errors
@@ -27,6 +29,15 @@ def refusal(error: psycopg.Error, what: str) -> Refused:
     """`what` (the source or table, and its database), then PostgreSQL's own primary message."""
     said = one_line(error.diag.message_primary or str(error) or type(error).__name__)
     return Refused(f"{what}: {said}{_advice(error)}")
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Whatever the database answers amiss in here becomes a Refused of one line."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise refusal(error, what) from None
 
 
 def connection_refusal(error: psycopg.Error, database: str, password: str | None) -> Refused:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 ADDRESSING: dict[object, Literal["auto", "path", "virtual"]] = {"auto": "auto", True: "path", False: "virtual"}
 
+STORE_ERRORS = (ClientError, BotoCoreError)
+"""Whatever boto3 raises when the store, or the way to it, is not as it should be."""
+
 
 class BucketResource(S3Resource):
     """dagster-aws's S3 resource, bound to one bucket. Secrets are given as names of environment variables and read when a client is
@@ -86,7 +89,7 @@ def refusing_store_errors(bucket: str) -> Iterator[None]:
     """Whatever the store or the way to it answers amiss becomes a Refused of one line."""
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except STORE_ERRORS as error:
         raise Refused(f"bucket {bucket}: the store does not answer as expected: {error}") from error
 
 

@@ -67,7 +67,7 @@ class DeletionSettings(Part):
         default=1_000_000, description="The most objects that one sweep deletes: oldest first, the rest next time."
     )
     max_keys_per_second: Annotated[int, Field(strict=True, ge=1, le=100_000), Expected("a whole number from 1 to 100000")] = Field(
-        default=3000, description="The most keys that are deleted in a second."
+        default=3000, description="The most keys that one run deletes in a second; runs of several prefixes at once each have it."
     )
     quarantine: Annotated[None, Later("quarantine")] = Field(
         default=None, exclude=True, description="Where objects are copied before they are deleted."

@@ -57,6 +57,7 @@ def manifest(
         unowned=unowned,
         plans={},
         earliest=None,
+        tripped=(),
         confirms=None,
         binding={},
         digest="d",

@@ -6,13 +6,24 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING
 
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ConnectionError as StoreConnectionError
 from botocore.exceptions import HTTPClientError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_attempt,
+    stop_any,
+    stop_when_event_set,
+    wait_random_exponential,
+)
 from urllib3.exceptions import HTTPError
 
 from orphan_pipeline.errors import Refused
@@ -25,6 +36,8 @@ OK = 200
 SERVER_ERROR = 500
 TOO_MANY = 429
 CODE = re.compile(rb"<Code>([^<]{1,64})</Code>")
+MESSAGE = re.compile(rb"<Message>([^<]{1,200})</Message>")
+REQUEST_PAYER = "x-amz-request-payer"
 PASSES = frozenset(
     {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ExpiredToken", "RequestExpired", "RequestTimeTooSkewed"}
 )
@@ -41,6 +54,10 @@ PRESIGNED_SECONDS = 900
 
 class TryAgain(Exception):
     """What happened to one request, in a few words."""
+
+
+PASSING = (TryAgain, BrokenPage, HTTPClientError, StoreConnectionError, HTTPError)
+"""What may not happen again: a refused connection, a reset, a time-out, an answer cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,25 +104,31 @@ class Asker:
         self._session = URLLib3Session(
             max_pool_connections=connections,
             timeout=timeout,
-            proxies=get_environ_proxies(client.meta.endpoint_url),
+            proxies=_proxies(client),
             # A path is taken too, as boto3 does; its stub only knows the bool.
             verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,  # type: ignore[arg-type]
         )
         # Parsing fills a processor: more threads than processors would only wait for one another, and each keeps memory of its own.
         self._parsing = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="parser")
+        self._stopping = Event()
         self.requests = 0
         self.retried = 0
 
     def ask(self, question: Question) -> Page:
         """One whole page. Raises Refused, naming the range, when the store does not give one."""
         retrying = Retrying(
-            retry=retry_if_exception_type((TryAgain, BrokenPage, HTTPClientError, HTTPError)),
-            stop=stop_after_attempt(self._attempts),
+            retry=retry_if_exception_type(PASSING),
+            stop=stop_any(stop_after_attempt(self._attempts), stop_when_event_set(self._stopping)),
             wait=wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT),
+            sleep=sleep_using_event(self._stopping),
             before_sleep=self._count_retry,
             retry_error_callback=self._give_up(question),
         )
         return retrying(self._once, question)
+
+    def stop(self) -> None:
+        """Nobody waits for answers any more: what is being retried is given up."""
+        self._stopping.set()
 
     def close(self) -> None:
         self._parsing.shutdown()
@@ -116,7 +139,9 @@ class Asker:
             "list_objects_v2", Params={"Bucket": self._bucket, **question.parameters(self._page_keys)}, ExpiresIn=PRESIGNED_SECONDS
         )
         self.requests += 1
-        response = self._session.send(AWSRequest(method="GET", url=url).prepare())
+        # Where the requester pays, the presigned URL says so in a header that it has signed and that must go along.
+        headers = {REQUEST_PAYER: "requester"} if REQUEST_PAYER in url else {}
+        response = self._session.send(AWSRequest(method="GET", url=url, headers=headers).prepare())
         body = response.content
         if response.status_code == OK:
             return _leading_on(self._parsing.submit(self._parser.parse, body).result(), question)
@@ -124,7 +149,9 @@ class Asker:
         code = found.group(1).decode() if found else f"HTTP status {response.status_code}"
         if code in PASSES or response.status_code >= SERVER_ERROR or response.status_code == TOO_MANY:
             raise TryAgain(code)
-        raise Refused(f"bucket {self._bucket}: listing {question} was answered with {code}")
+        message = MESSAGE.search(body)
+        words = f" ({message.group(1).decode(errors='replace')})" if message else ""
+        raise Refused(f"bucket {self._bucket}: listing {question} was answered with {code}{words}")
 
     def _count_retry(self, _: RetryCallState) -> None:
         self.retried += 1
@@ -132,13 +159,20 @@ class Asker:
     def _give_up(self, question: Question) -> Callable[[RetryCallState], Page]:
         def give_up(state: RetryCallState) -> Page:
             error = state.outcome.exception() if state.outcome else None
-            what = f"{type(error).__name__}: {error}" if not isinstance(error, TryAgain | BrokenPage) else str(error)
+            # The words of a connection's error hold the presigned URL, with all that its signature gives away.
+            what = str(error) if isinstance(error, TryAgain | BrokenPage) else type(error).__name__
             raise Refused(
                 f"bucket {self._bucket}: listing {question} failed {state.attempt_number} times, last with {what}: "
                 "no inventory is made of part of a list"
-            ) from error
+            ) from None
 
         return give_up
+
+
+def _proxies(client: "S3Client") -> dict[str, str]:
+    """Those of the client's own configuration, else the environment's, as boto3 has it."""
+    configured: dict[str, str] | None = getattr(client.meta.config, "proxies", None)
+    return get_environ_proxies(client.meta.endpoint_url) if configured is None else configured
 
 
 def _leading_on(page: Page, question: Question) -> Page:

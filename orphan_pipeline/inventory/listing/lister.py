@@ -8,7 +8,7 @@ What one page must be is in pages.py and asking.py, where to cut in ranges.py.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Condition, Lock
@@ -30,6 +30,7 @@ MOST_FOLDERS = 500
 """A level with more folders on one page is listed flat: a request a folder would cost more than it saves."""
 
 PAGES_BEFORE_A_CUT = 2
+ENOUGH_TO_DO = 4
 PROBES = 40
 PAGES_AHEAD = 2
 """Pages that wait for the writer, for each worker: the bound of the lister's memory."""
@@ -65,10 +66,11 @@ class Lister:
         self._done: list[PieceFigures] = []
         self._pages: deque[pa.RecordBatch] = deque()
         self._failure: BaseException | None = None
+        self._folders: set[str] = set()
         self._slow_pages = 0
         self._was_cut = bool(cuts) and in_order
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Generator[pa.RecordBatch, None, None]:
         """Every object once (schema `LISTED`), in batches of up to 1,000, in no order. Raises Refused, or OutOfOrder."""
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="lister") as pool:
             try:
@@ -76,9 +78,11 @@ class Lister:
                     pool.submit(self._work)
                 while (batch := self._next_page()) is not None:
                     yield batch
+                if self._failure is None:
+                    self._prove_the_chain()
             finally:
                 self._stop(GeneratorExit())
-        if isinstance(self._failure, Exception):
+        if self._failure is not None and not isinstance(self._failure, GeneratorExit):
             raise self._failure
 
     def figures(self) -> ListingFigures:
@@ -133,13 +137,14 @@ class Lister:
             piece_cut = self._cut(victim)
             with self._lock:
                 victim.being_cut, victim.pages_since_cut = False, 0
+                victim.patience = PAGES_BEFORE_A_CUT if piece_cut is not None else 2 * victim.patience
                 if piece_cut is not None:
                     return piece_cut
 
     def _longest(self) -> Piece | None:
         if not self._may_cut:
             return None
-        able = [p for p in self._active if p.levels == 0 and not p.being_cut and p.pages_since_cut >= PAGES_BEFORE_A_CUT]
+        able = [p for p in self._active if p.levels == 0 and not p.being_cut and p.pages_since_cut >= p.patience]
         return max(able, key=lambda piece: piece.pages_since_cut, default=None)
 
     def _cut(self, victim: Piece) -> Piece | None:
@@ -150,8 +155,11 @@ class Lister:
             middle = between(low, high, victim.prefix)
             if middle is None:
                 return None
-            found = self._asker.ask(Question(prefix=victim.prefix, after=middle, most=1)).objects
-            key = found["key"][0].as_py() if found.num_rows else None
+            try:
+                key = self._next_key(victim.prefix, middle)
+            except Refused:  # to look for a cut is only a help: where the store will not have it, it is done without
+                self._may_cut = False
+                return None
             with self._lock:
                 if self._failure is not None or not self._may_cut or victim not in self._active:
                     return None
@@ -168,6 +176,28 @@ class Lister:
             high = middle
         return None
 
+    def _next_key(self, prefix: str, after: str) -> str | None:
+        found = self._asker.ask(Question(prefix=prefix, after=after, most=1)).objects
+        return str(found["key"][0].as_py()) if found.num_rows else None
+
+    def _prove_the_chain(self) -> None:
+        """Pieces that were cut by keys are the whole list only if the store goes on from each to the next: the first key that it named
+        beyond a piece must be the first of the next one. Where the store has another order, something lies between, unseen.
+
+        What is written while the list runs can look the same, so the store is asked again before it is believed. Raises OutOfOrder.
+        """
+        by_prefix: dict[str, list[PieceFigures]] = {}
+        for piece in sorted(self._done, key=lambda piece: (piece.prefix, piece.after)):
+            by_prefix.setdefault(piece.prefix, []).append(piece)
+        for prefix, pieces in by_prefix.items():
+            following = None
+            for piece in reversed(pieces):
+                if piece.until is not None and piece.beyond != following:
+                    here = piece.last if piece.last is not None else piece.after
+                    if self._next_key(prefix, here) != self._next_key(prefix, piece.until):
+                        raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (around {piece.until!r})")
+                following = piece.first if piece.first is not None else following
+
     def _list(self, piece: Piece) -> None:
         remembered, renew_at = "", 1
         while True:
@@ -177,8 +207,7 @@ class Lister:
                 piece.levels = 0
                 continue
             batch, ended = self._accept(piece, page)
-            self._emit(batch)
-            if ended:
+            if not self._emit(batch) or ended:
                 return
             if page.next_token == remembered:
                 raise Refused(f"bucket {self._bucket}: the list of {asked} goes in a circle (a former continuation token came again)")
@@ -195,15 +224,22 @@ class Lister:
         keys = page.objects["key"]
         self._refuse_strangers(piece, page)
         with self._lock:
-            if not _ascending(keys, after=piece.position):
+            if not _ascending(keys, after=piece.position) or list(page.common_prefixes) != sorted(page.common_prefixes):
                 self._in_order = self._may_cut = False
                 if self._was_cut:
                     raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (below prefix {piece.prefix!r})")
             batch, passed = page.objects, False
             if piece.until is not None and len(keys) and keys[-1].as_py() > piece.until:
                 batch, passed = page.objects.filter(pc.less_equal(keys, pa.scalar(piece.until))), True
+                piece.beyond = keys[batch.num_rows].as_py()
+            if batch.num_rows and batch["key"][0].as_py() == piece.position:
+                batch = batch.slice(1)  # said twice, at the end of one page and the beginning of the next
+            # A level more only while there is too little to do: a request a folder must not become the listing.
+            levels = piece.levels - 1 if len(self._waiting) < ENOUGH_TO_DO * self._concurrency else 0
             for folder in page.common_prefixes:
-                self._waiting.append(Piece(prefix=folder, levels=piece.levels - 1))
+                if folder not in self._folders:  # a folder at the border of two pages is named on both
+                    self._folders.add(folder)
+                    self._waiting.append(Piece(prefix=folder, levels=levels))
             piece.pages += 1
             piece.pages_since_cut += 1
             piece.objects += batch.num_rows
@@ -221,12 +257,16 @@ class Lister:
             if not folder.startswith(piece.prefix) or len(folder) <= len(piece.prefix):
                 raise Refused(f"bucket {self._bucket}: the list of prefix {piece.prefix!r} names {folder!r} as a folder below it")
 
-    def _emit(self, batch: pa.RecordBatch) -> None:
+    def _emit(self, batch: pa.RecordBatch) -> bool:
+        """False once the listing has failed, or nobody reads it any more."""
         with self._lock:
             while len(self._pages) >= PAGES_AHEAD * self._concurrency and self._failure is None:
                 self._room.wait()
+            if self._failure is not None:
+                return False
             self._pages.append(batch)
             self._page_there.notify()
+            return True
 
     def _finish(self, piece: Piece) -> None:
         with self._lock:
@@ -240,6 +280,7 @@ class Lister:
                     pages=piece.pages,
                     first=piece.first,
                     last=piece.position if piece.objects else None,
+                    beyond=piece.beyond,
                 )
             )
             if not self._waiting and not self._active:
@@ -250,8 +291,10 @@ class Lister:
         """The first failure stands; everyone who waits is woken to see it."""
         with self._lock:
             self._failure = self._failure or failure
+            self._pages.clear()
             for condition in (self._work_there, self._room, self._page_there):
                 condition.notify_all()
+        self._asker.stop()
 
 
 def _first_pieces(cuts: Sequence[str], *, in_order: bool) -> list[Piece]:

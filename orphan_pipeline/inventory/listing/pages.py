@@ -5,6 +5,7 @@ string array over the body itself, and columns are taken out of it by position. 
 and every object has each field once, in its own record; any other page goes to botocore's parser, which is slow and always right.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import unescape
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,9 @@ KNOWN = frozenset(
     for tag in (*COLUMNS, *PAGE_TAGS, *RECORD_TAGS, "Contents", "CommonPrefixes", "ListBucketResult")
     for form in ("<{}>", "</{}>", "<{}/>", "<{} />")
 ) - {f"<{tag}{close}>" for tag in ("Contents", "CommonPrefixes", *COLUMNS) for close in ("/", " /")}
-ROOT = '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+ROOTS = frozenset(
+    f'<ListBucketResult xmlns="http://{place}/2006-03-01/">' for place in ("s3.amazonaws.com/doc", "doc.s3.amazonaws.com")
+) | {'<ListBucketResult xmlns="http://doc.s3.amazonaws.com/2006-03-01">'}
 DECLARATION = "<?xml "
 
 NO_UTF8, BETWEEN_KEYS = b"\xff", "%FF"
@@ -91,33 +94,44 @@ class PageParser:
         """botocore's own parser: the oracle, and the way out for pages that the fast one is not certain of."""
         try:
             parsed = self._oracle.parse({"body": body, "headers": {}, "status_code": 200}, self._shape)
-        except ResponseParserError as error:
-            raise BrokenPage(f"the answer is no XML: {error}") from error
+        except (ResponseParserError, ValueError, TypeError, AttributeError) as error:
+            raise BrokenPage(f"the answer is no list of objects ({type(error).__name__})") from error
         if "IsTruncated" not in parsed:
             raise BrokenPage("the answer does not say whether the list goes on")
-        decode = unquote_plus if parsed.get("EncodingType") == "url" else str
+        encoded = parsed.get("EncodingType") == "url"
+
+        def decode(text: str) -> str:
+            return unquote_plus(text, errors="strict") if encoded else text
+
         contents = parsed.get("Contents", [])
         for one in contents:
             missing = [field for field in ("Key", "Size", "LastModified", "ETag") if field not in one]
             if missing:
                 raise BrokenPage(f"an object has no {missing[0]}")
-        objects = pa.RecordBatch.from_pydict(
-            {
-                "key": [decode(one["Key"]) for one in contents],
-                "size": [one["Size"] for one in contents],
-                "last_modified": [one["LastModified"] for one in contents],
-                "etag": [one["ETag"].strip('"') for one in contents],
-                "storage_class": [one.get("StorageClass", "STANDARD") for one in contents],
-            },
-            schema=LISTED,
-        )
-        return Page(
-            objects=objects,
-            common_prefixes=tuple(decode(one["Prefix"]) for one in parsed.get("CommonPrefixes", [])),
-            truncated=parsed["IsTruncated"],
-            next_token=parsed.get("NextContinuationToken"),
-            fast=False,
-        )
+        try:
+            return _slow_page(parsed, contents, decode)
+        except UnicodeDecodeError as error:
+            raise BrokenPage("a key is not UTF-8") from error
+
+
+def _slow_page(parsed: dict[str, Any], contents: list[dict[str, Any]], decode: Callable[[str], str]) -> Page:
+    objects = pa.RecordBatch.from_pydict(
+        {
+            "key": [decode(one["Key"]) for one in contents],
+            "size": [one["Size"] for one in contents],
+            "last_modified": [one["LastModified"] for one in contents],
+            "etag": [one["ETag"].strip('"') for one in contents],
+            "storage_class": [one.get("StorageClass", "STANDARD") for one in contents],
+        },
+        schema=LISTED,
+    )
+    return Page(
+        objects=objects,
+        common_prefixes=tuple(decode(one["Prefix"]) for one in parsed.get("CommonPrefixes", [])),
+        truncated=parsed["IsTruncated"],
+        next_token=parsed.get("NextContinuationToken"),
+        fast=False,
+    )
 
 
 def parse_fast(body: bytes) -> Page | None:
@@ -128,7 +142,7 @@ def parse_fast(body: bytes) -> Page | None:
     tags = elements.take(_indices(np.arange(1, len(elements), 2))).dictionary_encode()
     codes = tags.indices.to_numpy(zero_copy_only=False)
     code: dict[str, int] = {name: number for number, name in enumerate(tags.dictionary.to_pylist())}
-    if not all(name in KNOWN or name == ROOT or name.startswith(DECLARATION) for name in code):
+    if not all(name in KNOWN or name in ROOTS or name.startswith(DECLARATION) for name in code):
         return None
     places = _Places(elements, codes, code)
     columns = _columns(places)
@@ -174,6 +188,13 @@ class _Places:
             return None
         return self.elements.take(_indices(numbers * 2 + 2))
 
+    def closed(self, name: str, after: int | None = None) -> bool:
+        """Whether every opening tag has its closing one, and, where that is known, exactly so many tags later."""
+        opening, closing = self.of(f"<{name}>"), self.of(f"</{name}>")
+        if len(opening) != len(closing):
+            return False
+        return bool(np.all(closing > opening) if after is None else np.array_equal(closing, opening + after))
+
     def one(self, name: str) -> str | None:
         """The text of a tag that stands once on the page."""
         numbers = self.of(f"<{name}>")
@@ -190,6 +211,9 @@ def _columns(places: _Places) -> "dict[str, pa.Array[Any]] | None":
     columns: dict[str, Any] = {}
     for name in COLUMNS:
         numbers = places.of(f"<{name}>")
+        if name == "StorageClass" and not len(numbers):
+            columns[name] = pa.array(["STANDARD"]).take(_indices(np.zeros(len(records), np.int64)))
+            continue
         own = len(numbers) == len(records) and np.all(numbers > records) and np.all(numbers[:-1] < records[1:])
         texts = places.texts(name, numbers) if own else None
         if texts is None:
@@ -202,6 +226,8 @@ def _page(places: _Places, columns: "dict[str, Any]") -> Page | None:
     encoded = places.one("EncodingType") == "url"
     prefixes = places.of("<CommonPrefixes>")
     below = places.texts("Prefix", prefixes + 1) if len(prefixes) else pa.array([], pa.string())
+    if not places.closed("Contents") or not places.closed("CommonPrefixes", after=3):
+        return None
     truncated, count = places.one("IsTruncated"), places.one("KeyCount")
     found = len(columns["Key"]) + len(prefixes)
     if below is None or truncated not in ("true", "false") or (count is not None and count != str(found)):
@@ -211,6 +237,10 @@ def _page(places: _Places, columns: "dict[str, Any]") -> Page | None:
     keys, etags = _decoded(columns["Key"], encoded), _unquoted(columns["ETag"])
     decoded_below = _decoded(below, encoded)
     if keys is None or etags is None or decoded_below is None:
+        return None
+    if not _bytes_of(columns["Size"]).isdigit() and len(keys):
+        return None
+    if b"&" in _bytes_of(columns["StorageClass"]):
         return None
     try:
         sizes = pc.cast(columns["Size"], pa.int64())
@@ -232,7 +262,9 @@ def _decoded(keys: Any, encoded: bool) -> Any:
     text = _bytes_of(keys)
     if b"&" in text:
         return None
-    if not encoded or (b"%" not in text and b"+" not in text):
+    if not encoded:
+        return keys if b"\r" not in text else None  # XML makes a line feed of it
+    if b"%" not in text and b"+" not in text:
         return keys
     marked = pc.match_substring_regex(keys, "[%+]")
     encoded_keys = keys.filter(marked).to_pylist()
@@ -247,7 +279,11 @@ def _decoded(keys: Any, encoded: bool) -> Any:
 
 def _unquoted(etags: Any) -> Any:
     """ETags without their quotes, however the quotes are written; None where anything else is escaped."""
-    plain = pc.utf8_trim(pc.replace_substring(etags, "&quot;", '"'), '"')
+    text = _bytes_of(etags)
+    for quote in ("&quot;", "&#34;"):  # the second is how Go writes it: SeaweedFS, MinIO
+        if quote.encode() in text:
+            etags = pc.replace_substring(etags, quote, '"')
+    plain = pc.utf8_trim(etags, '"')
     return None if b"&" in _bytes_of(plain) else plain
 
 

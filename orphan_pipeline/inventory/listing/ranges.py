@@ -13,7 +13,8 @@ LAST_ASCII = 0x7E
 @dataclass(slots=True)
 class Piece:
     """Keys below `prefix`, after `after`, up to and including `until` (None: to the end). With `levels`, folders below are pieces of
-    their own, that many levels deep. `position` is the last key that was seen; the other fields say how it went."""
+    their own, that many levels deep. `position` is the last key that was seen, `patience` how many pages it is left alone before it is cut
+    again; the other fields say how it went."""
 
     prefix: str = ""
     after: str = ""
@@ -25,12 +26,14 @@ class Piece:
     pages_since_cut: int = 0
     objects: int = 0
     first: str | None = None
+    beyond: str | None = None
     being_cut: bool = False
+    patience: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PieceFigures:
-    """The cross-check of one piece: what was asked for, and what came."""
+    """The cross-check of one piece: what was asked for, and what came; `beyond` is the first key that the store named after `until`."""
 
     prefix: str
     after: str
@@ -39,6 +42,7 @@ class PieceFigures:
     pages: int
     first: str | None
     last: str | None
+    beyond: str | None
 
 
 def between(low: str, high: str | None, prefix: str) -> str | None:

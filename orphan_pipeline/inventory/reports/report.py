@@ -7,7 +7,7 @@ about the other keys, and the manifest does not tell: they are never orphans, an
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -61,7 +61,7 @@ class Report:
     def figures(self) -> ReportFigures:
         return self._figures
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Generator[pa.RecordBatch, None, None]:
         """Every current object once, as schema `LISTED`, a few thousand rows a batch; one file at a time is on disk, in a folder of its
         own that goes away. Raises Refused for a file that is missing or not what the manifest says, and for a row
         that does not parse. What came before is then worth nothing."""

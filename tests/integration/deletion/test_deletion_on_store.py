@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from deletion_helpers import Standing, client_of, deleter_of, execute, put, recorded, standing, write_plan
 
 from orphan_pipeline.deletion.deleter import ATTEMPTS, VersionedDeleter
-from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
+from orphan_pipeline.deletion.ledger import NO_MARKER, Answer, Ledger, Planned
 from orphan_pipeline.deletion.requests import delete_chunk
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
@@ -43,7 +43,8 @@ def one_marker_each(store: ObjectStore, bucket: str, planned: list[Planned]) -> 
 def test_every_kind_of_key_is_deleted_in_order_with_its_own_marker(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
     planned = put(client_of(seaweedfs), bucket, {key: key.encode() for key in ODD})[::-1]
-    answers = delete_chunk(client_of(seaweedfs, attempts=1), bucket, planned)
+    given = dict(delete_chunk(client_of(seaweedfs, attempts=1), bucket, planned))
+    answers = [given[one.key] for one in planned]
     found = standing(client_of(seaweedfs), bucket)
     assert [answer and answer.outcome for answer in answers] == ["deleted"] * len(ODD)
     assert [answer and answer.version_id for answer in answers] == [found[one.key].markers[0] for one in planned]
@@ -98,6 +99,33 @@ def test_an_answer_lost_after_the_store_acted_is_unknown(seaweedfs: ObjectStore,
     assert answers[key] == Answer("unknown", standing(client_of(seaweedfs), bucket)[key].markers[0], "SettledByLooking")
     # A lost answer for one key takes no other key's answer along.
     assert answers["other"].outcome == ("unknown" if key == "plain" else "deleted")
+
+
+def test_a_late_act_of_the_first_request_is_not_taken_for_a_change(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
+    """Request 1 times out and acts late, so that request 2 finds nothing to match, and some stores then answer 412."""
+    bucket = make_bucket(seaweedfs, versioned=True)
+    client = client_of(seaweedfs)
+    planned = put(client, bucket, {"gone": b"1", "newer": b"2"})
+    sent: list[Any] = []
+
+    def time_out_then_act(request: Any) -> None:
+        sent.append(request)
+        if len(sent) == 1:
+            raise EndpointConnectionError(endpoint_url=seaweedfs.endpoint)
+        client.delete_object(Bucket=bucket, Key="gone")
+        put(client, bucket, {"newer": b"of the application"})
+
+    deleter = failing(seaweedfs, bucket, "DeleteObjects", time_out_then_act, acted=False)
+
+    def not_matched(parsed: Any, **_: Any) -> None:
+        parsed.clear()
+        parsed["Errors"] = [{"Key": one.key, "Code": "PreconditionFailed"} for one in planned]
+
+    once: Any = deleter._once
+    once.meta.events.register("after-call.s3.DeleteObjects", not_matched)
+    gone, newer = deleter(planned, unsettled=False)
+    assert gone == Answer("unknown", standing(client, bucket)["gone"].markers[0], "SettledByLooking")
+    assert newer.outcome == "changed"
 
 
 def test_a_request_that_never_arrived_is_sent_again(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
@@ -204,3 +232,60 @@ def test_suspended_versioning_stops_after_the_canary(seaweedfs: ObjectStore, mak
         execute(plan, ledger, deleter_of(seaweedfs, bucket))
     assert ledger.totals()["deleted"].objects == 10
     assert {key for key, one in standing(client, bucket).items() if one.current} == {f"{i:02d}" for i in range(10, 15)}
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    with pytest.raises(Refused, match="of a/ goes no further: '00', and maybe others, went without a delete marker and are lost for good"):
+        execute(plan, ledger, deleter_of(seaweedfs, bucket))
+    assert {key for key, one in standing(client, bucket).items() if one.current} == {f"{i:02d}" for i in range(10, 15)}
+
+
+def expired_token(_: Any) -> None:
+    raise ClientError({"Error": {"Code": "ExpiredToken"}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "DeleteObjects")  # type: ignore[typeddict-item]
+
+
+def cancelled(_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("breaks_off", [expired_token, cancelled])
+def test_markers_known_before_a_run_broke_off_are_not_forgotten(
+    seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path, breaks_off: Callable[[Any], None]
+) -> None:
+    """Nine keys of the chunk are answered by the first request; the second, for the tenth, ends the run."""
+    bucket = make_bucket(seaweedfs, versioned=True)
+    planned = put(client_of(seaweedfs), bucket, {f"{i:02d}": b"1" for i in range(10)})
+    plan, ledger = write_plan(tmp_path / "plan", planned), Ledger(tmp_path / "ledger")
+    attempts: list[Any] = []
+
+    def busy_for_one(parsed: Any) -> None:
+        attempts.append(parsed)
+        if len(attempts) == 2:
+            breaks_off(parsed)
+        parsed["Deleted"] = [line for line in parsed["Deleted"] if line["Key"] != "05"]
+        parsed["Errors"] = [{"Key": "05", "Code": "SlowDown"}]
+
+    with pytest.raises((ClientError, KeyboardInterrupt)):
+        execute(plan, ledger, failing(seaweedfs, bucket, "DeleteObjects", busy_for_one))
+    assert (ledger.unfinished(), ledger.parquet(), len(ledger.kept(0))) == ([0], [], 9)
+    intent = ledger.intent(0)
+    execute(plan, ledger, deleter_of(seaweedfs, bucket))
+    assert {line["key"]: line["outcome"] for line in recorded(ledger)} == {one.key: "deleted" for one in planned} | {"05": "unknown"}
+    assert all(line["version_id"] == standing(client_of(seaweedfs), bucket)[line["key"]].markers[0] for line in recorded(ledger))
+    assert (ledger.unfinished(), ledger.kept(0), ledger.intent(0)) == ([], {}, intent)
+    one_marker_each(seaweedfs, bucket, planned)
+
+
+def test_a_failing_look_does_not_take_the_known_markers_along(seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path) -> None:
+    bucket = make_bucket(seaweedfs, versioned=True)
+    planned = put(client_of(seaweedfs), bucket, {"a": b"1", "b": b"2"})
+    plan, ledger = write_plan(tmp_path / "plan", planned), Ledger(tmp_path / "ledger")
+
+    def forget_one(parsed: Any) -> None:
+        parsed["Deleted"] = [line for line in parsed["Deleted"] if line["Key"] != "a"]
+
+    deleter = failing(seaweedfs, bucket, "DeleteObjects", forget_one)
+    client: Any = deleter._client
+    client.meta.events.register("before-send.s3.HeadObject", lambda **_: expired_token(None))
+    with pytest.raises(ClientError, match="ExpiredToken"):
+        execute(plan, ledger, deleter)
+    assert {key: answer.outcome for key, answer in ledger.kept(0).items()} == {"b": "deleted"}
+    assert ledger.kept(0)["b"].version_id not in NO_MARKER

@@ -31,7 +31,8 @@ class Deleted:
         self.planned = put(self.client, bucket, BODIES)
 
     def delete(self, planned: list[Planned], *, plan: str = PLAN, prefix: str = "a/", hours: int = 0, outcome: Any = None) -> list[Answer]:
-        answers = [answer for answer in delete_chunk(self._once, self.bucket, planned) if answer is not None]
+        given = dict(delete_chunk(self._once, self.bucket, planned))
+        answers = [answer for one in planned if (answer := given[one.key]) is not None]
         assert {answer.outcome for answer in answers} == {"deleted"}
         if outcome:
             answers = [replace(answer, outcome=outcome) for answer in answers]

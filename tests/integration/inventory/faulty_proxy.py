@@ -3,7 +3,7 @@
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -35,6 +35,7 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream, self.spoil, self.spoilt = urlsplit(upstream).netloc, spoil, 0
         self._count, self._lock = 0, threading.Lock()
+        self.on_headers: Callable[[Mapping[str, str]], None] = lambda headers: None
 
     @property
     def endpoint(self) -> str:
@@ -64,6 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._forward()
 
     def _forward(self) -> None:
+        self.server.on_headers(dict(self.headers))
         connection = HTTPConnection(self.server.upstream, timeout=30)
         try:
             # The Host header goes along unchanged: it is signed.

@@ -10,8 +10,9 @@ from faulty_proxy import Answer, Fault, faulty_proxy
 
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.listing.asking import Asker
+from orphan_pipeline.inventory.listing.asking import Asker, Question
 from orphan_pipeline.inventory.listing.lister import Lister
+from orphan_pipeline.resources.bucket import _requester_pays
 
 KEYS = sorted(f"{folder}/{n:04d}" for folder in ("a", "b", "c") for n in range(60))
 ATTEMPTS = 4
@@ -109,12 +110,38 @@ def test_a_page_that_counts_otherwise_is_read_slowly_and_exactly(moto: ObjectSto
     assert keys == KEYS
 
 
+def test_a_store_that_is_not_there_is_tried_again_and_told_without_its_url(moto: ObjectStore, bucket: str) -> None:
+    """The URL of a request holds its signature and the session's token."""
+    asker = Asker(dataclasses.replace(moto, endpoint="http://127.0.0.1:9").client(), bucket, connections=1, attempts=3)
+    with pytest.raises(Refused) as refused:
+        asker.ask(Question(prefix="a/"))
+    asker.close()
+    assert asker.retried == 2
+    assert str(refused.value) == (
+        "bucket faults: listing prefix 'a/' failed 3 times, last with EndpointConnectionError: no inventory is made of part of a list"
+    )
+    assert refused.value.__cause__ is None
+
+
 def test_a_refusal_is_not_asked_again(moto: ObjectStore, bucket: str) -> None:
     def denied(answer: Answer) -> None:
         answer.status, answer.body = 403, b"<Error><Code>AccessDenied</Code></Error>"
 
     with pytest.raises(Refused, match="bucket faults: listing prefix '' was answered with AccessDenied"):
         listed(moto, bucket, lambda _number, _target: denied)
+
+
+def test_who_pays_stands_in_the_request_that_is_sent(moto: ObjectStore, bucket: str) -> None:
+    """It is a signed header: a URL that speaks of it and a request that does not are refused by S3."""
+    seen: list[str | None] = []
+    with faulty_proxy(moto.endpoint, lambda _number, _target: None) as proxy:
+        proxy.on_headers = lambda headers: seen.append(headers.get("x-amz-request-payer"))
+        client = dataclasses.replace(moto, endpoint=proxy.endpoint).client()
+        client.meta.events.register("provide-client-params.s3", _requester_pays)  # type: ignore[arg-type]
+        asker = Asker(client, bucket, connections=1)
+        asker.ask(Question())
+        asker.close()
+    assert seen == ["requester"]
 
 
 def test_random_faults_never_give_a_wrong_inventory(moto: ObjectStore, bucket: str) -> None:

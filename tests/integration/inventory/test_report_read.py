@@ -271,7 +271,7 @@ def test_a_report_that_is_left_half_read_leaves_nothing_behind(client: "S3Client
     batches = report.batches()
     next(batches)
     assert list(tmp_path.iterdir()) != []
-    batches.close()  # type: ignore[attr-defined]  # it is a generator
+    batches.close()
     assert list(tmp_path.iterdir()) == []
     assert report.figures.files == 0
 

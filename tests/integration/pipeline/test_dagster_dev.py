@@ -193,7 +193,8 @@ def test_the_sensor_deletes_after_a_sweep_of_the_command_line(dev: Dev) -> None:
 def test_check_tells_that_the_sensor_is_on(dev: Dev) -> None:
     said = dev.command("orphan-pipeline", "check")
     assert said.stdout.splitlines()[-1] == (
-        "Deletion is ON: media.deletion.mode is versioned; schedule is stopped; sensor is running (so only when someone starts it)."
+        "Deletion is ON: media.deletion.mode is versioned; schedule is stopped; sensor is running "
+        "(so after every sweep that passes its gates)."
     )
 
 

@@ -140,7 +140,13 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("dry_run", False, False, "Deletion is OFF: media.deletion.mode is dry_run; schedule is stopped; sensor is stopped."),
         ("dry_run", True, True, "Deletion is OFF: media.deletion.mode is dry_run; schedule is running; sensor is running."),
-        ("versioned", True, True, "Deletion is ON: media.deletion.mode is versioned; schedule is running; sensor is running."),
+        (
+            "versioned",
+            True,
+            True,
+            "Deletion is ON: media.deletion.mode is versioned; schedule is running; sensor is running "
+            "(so after every sweep that passes its gates).",
+        ),
         (
             "versioned",
             True,

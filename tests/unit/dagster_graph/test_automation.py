@@ -47,6 +47,7 @@ def _manifest(sweep_id: str, plans: tuple[str, ...]) -> Manifest:
         unowned=Amount(0, 0),
         plans={prefix: _plan(prefix) for prefix in plans},
         earliest=None,
+        tripped=(),
         confirms=None,
         binding={},
         digest="d" * 64,

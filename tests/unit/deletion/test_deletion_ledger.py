@@ -15,7 +15,7 @@ import pytest
 
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import chunks_of, execute_plan, pretend
-from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
+from orphan_pipeline.deletion.ledger import Answer, Intent, Ledger, LedgerPlan, Planned
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 
@@ -41,7 +41,7 @@ class Recording:
         self.ledger, self.dies_at, self.answer = ledger, dies_at, answer or Answer("deleted", version_id="m")
         self.asked: list[tuple[int, bool, list[str]]] = []
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool) -> list[Answer]:
+    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
         on_disk = sorted(path.name for path in self.ledger.folder.iterdir())
         self.asked.append((len(planned), unsettled, on_disk))
         if len(self.asked) - 1 == self.dies_at:
@@ -85,6 +85,34 @@ def test_without_a_marker_id_it_stops_with_the_chunk_recorded(tmp_path: Path, ou
         run(plan_of(tmp_path / "plan", [0, 1]), ledger, deleter)
     assert len(deleter.asked) == 1
     assert ledger.totals() == {outcome: Amount(1, 10)}
+    with pytest.raises(Refused, match="plan d of a/ goes no further: '0000', and maybe others, went without a delete marker"):
+        run(tmp_path / "plan", ledger, deleter)
+    assert len(deleter.asked) == 1, "not one more request"
+
+
+def test_answers_known_when_a_run_broke_off_are_taken_over_and_a_lost_marker_among_them_counts(tmp_path: Path) -> None:
+    ledger, plan = Ledger(tmp_path / "ledger"), plan_of(tmp_path / "plan", [0, 0])
+    ours = {"0001": Answer("deleted", version_id="m1")}
+
+    def dies(planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+        known |= ours
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, ledger, dies)
+    assert (ledger.parquet(), ledger.kept(0), ledger.totals()) == ([], ours, {})
+    ours["0001"] = Answer("deleted", version_id="null")
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, ledger, dies)
+    with pytest.raises(Refused, match="'0001', and maybe others, went without a delete marker"):
+        run(plan, ledger, dies)
+
+
+def test_the_first_intent_of_a_chunk_stays(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.intend(0, run_id="first", at=AT)
+    ledger.intend(0, run_id="second", at=NEVER)
+    assert ledger.intent(0) == Intent(run_id="first", at=AT)
 
 
 def test_a_chunk_in_two_places_is_an_error_not_a_silent_skip(tmp_path: Path) -> None:

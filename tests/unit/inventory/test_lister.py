@@ -32,6 +32,10 @@ class Store:
         self.keys, self.page, self.order = sorted(keys, key=order), page, order  # type: ignore[arg-type]
         self.requests = self.retried = 0
         self._lock = Lock()
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
 
     def ask(self, question: Question) -> Page:
         with self._lock:
@@ -162,7 +166,94 @@ def test_a_failure_of_one_piece_fails_the_whole_listing() -> None:
 def test_a_reader_that_stops_early_leaves_no_thread_behind() -> None:
     lister = Lister(Store({f"uploads/{n:06d}" for n in range(3000)}), "b", concurrency=4, in_order=True)  # type: ignore[arg-type]
     before = active_count()
-    with closing(lister.batches()) as batches:  # type: ignore[type-var]
+    with closing(lister.batches()) as batches:
         next(batches)
         assert active_count() > before
     assert active_count() == before
+
+
+def tree_order(key: str) -> list[str]:
+    """As a store that lists a tree: `2026/` before `2026-01/`."""
+    return key.split("/")
+
+
+def test_a_store_that_lists_a_tree_never_loses_objects_to_cuts_of_its_own_last_inventory() -> None:
+    keys = {f"2026-01/{n:05d}" for n in range(900)} | {f"2026/{n:05d}" for n in range(60)}
+    cuts = tuple(sorted(keys)[:: len(keys) // 20])
+    with pytest.raises(OutOfOrder, match="does not list in UTF-8 order"):
+        listed(Store(keys, page=50, order=tree_order), cuts=cuts)
+    assert listed(Store(keys, page=50, order=tree_order), in_order=False)[0] == sorted(keys)
+
+
+def test_keys_that_a_page_never_showed_between_two_pieces_are_noticed() -> None:
+    keys = {f"a/{n:04d}" for n in range(300)} | {f"a!{n}" for n in range(20)}
+    with pytest.raises(OutOfOrder, match="does not list in UTF-8 order"):
+        listed(Store(keys, page=1000, order=lambda key: key.replace("!", "~")), cuts=("a!10",))
+
+
+@settings(deadline=None, max_examples=200)
+@given(keys=KEYS, cuts=st.lists(st.text("ab!/~", min_size=1, max_size=3), unique=True, max_size=4), page=st.integers(1, 9))
+def test_whatever_the_order_the_list_is_whole_or_out_of_order(keys: set[str], cuts: list[str], page: int) -> None:
+    store = Store(keys, page=page, order=lambda key: (key.lower().swapcase(), key))
+    try:
+        found, _ = listed(store, cuts=tuple(sorted(cuts)))
+    except OutOfOrder:
+        return
+    assert found == sorted(keys)
+
+
+def test_a_folder_at_the_border_of_two_pages_is_listed_once() -> None:
+    class Border(Store):
+        def ask(self, question: Question) -> Page:
+            if question.delimiter and not question.prefix:
+                second = question.token is not None
+                return Page(
+                    objects=batch_of([]),
+                    common_prefixes=("b/", "c/") if second else ("a/", "b/"),
+                    truncated=not second,
+                    next_token=None if second else "t",
+                    fast=True,
+                )
+            return super().ask(question)
+
+    keys = {"a/1", "b/1", "b/2", "c/1"}
+    assert listed(Border(keys, page=100), in_order=False)[0] == sorted(keys)
+
+
+def test_a_key_at_the_border_of_two_pages_is_listed_once() -> None:
+    class Border(Store):
+        def ask(self, question: Question) -> Page:
+            second = question.token is not None
+            keys = ["k2", "k3"] if second else ["k1", "k2"]
+            return Page(objects=batch_of(keys), common_prefixes=(), truncated=not second, next_token=None if second else "t", fast=True)
+
+    assert listed(Border(set()), in_order=False)[0] == ["k1", "k2", "k3"]
+
+
+def test_a_store_that_will_not_be_probed_is_listed_without_cuts() -> None:
+    class NoProbe(Store):
+        def ask(self, question: Question) -> Page:
+            if question.most == 1:
+                raise Refused("StartAfter is not supported")
+            return super().ask(question)
+
+    keys = {f"uploads/{n:06d}" for n in range(400)}
+    assert listed(NoProbe(keys, page=10))[0] == sorted(keys)
+
+
+def test_when_the_reader_stops_so_does_the_listing() -> None:
+    store = Store({f"uploads/{n:06d}" for n in range(20_000)}, page=10)
+    batches = Lister(store, "b", concurrency=2, in_order=True).batches()  # type: ignore[arg-type]
+    next(batches)
+    batches.close()
+    assert store.stopped
+    assert store.requests < 100
+
+
+def test_a_worker_that_ends_by_no_ordinary_error_still_fails_the_listing() -> None:
+    class Dying(Store):
+        def ask(self, question: Question) -> Page:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        listed(Dying({"a"}))

@@ -119,10 +119,13 @@ def test_a_damaged_page_is_read_as_botocore_reads_it_or_not_at_all(
 @pytest.mark.parametrize(
     "unusual",
     [
-        page(record("a")).replace(b"<StorageClass>STANDARD</StorageClass>", b""),
+        page(record("a"), record("b")).replace(b"<StorageClass>STANDARD</StorageClass>", b"", 1),
+        page(record("a"), record("b")).replace(b"</Contents>", b"", 1),
+        page(prefixes=("a/",)).replace(b"<Prefix>a/</Prefix>", b"<Prefix>a/</Prefix><Prefix>b/</Prefix>"),
+        page(record("a")).replace(b"<Size>5<", b"<Size>0x10<"),
+        page(record("a")).replace(b"STANDARD", b"A&amp;B"),
         page(record("a")).replace(b"<Key>", b"<Key >"),
         page(record("a")).replace(b"<Contents>", b"<Contents><Strange>1</Strange>"),
-        page(record("a", quote="&#34;")),
         page(record("a", time="2026-01-02T03:04:05+00:00")).replace(b"+00:00", b"+0000 "),
         page(record("a"), count=2),
         page(record("a")).replace(b"<IsTruncated>false</IsTruncated>", b"<IsTruncated>False</IsTruncated>"),
@@ -131,6 +134,28 @@ def test_a_damaged_page_is_read_as_botocore_reads_it_or_not_at_all(
 )
 def test_what_is_unusual_goes_to_the_slow_parser(unusual: bytes) -> None:
     assert parse_fast(unusual) is None
+
+
+@pytest.mark.parametrize("quote", ["&quot;", "&#34;", '"', ""])
+def test_quotes_of_an_etag_may_be_written_in_any_way(parser: PageParser, quote: str) -> None:
+    found = parser.parse(page(record("a", quote=quote), record("b", quote=quote)))
+    assert found.fast
+    assert found.objects["etag"].to_pylist() == ["0" * 32] * 2
+
+
+def test_a_store_without_storage_classes_and_with_another_namespace_is_read_fast(parser: PageParser) -> None:
+    body = page(record("a"), record("b")).replace(b"<StorageClass>STANDARD</StorageClass>", b"")
+    found = parser.parse(body.replace(b"s3.amazonaws.com/doc/2006-03-01/", b"doc.s3.amazonaws.com/2006-03-01"))
+    assert found.fast
+    assert found.objects["storage_class"].to_pylist() == ["STANDARD"] * 2
+
+
+@pytest.mark.parametrize(
+    "broken", [page(record("a")).replace(b"<Key>a", b"<Key>a%FF"), page(record("a")).replace(b"<Size>5</Size>", b"<Size/>")]
+)
+def test_what_botocore_would_guess_at_is_a_broken_page(parser: PageParser, broken: bytes) -> None:
+    with pytest.raises(BrokenPage):
+        parser.parse(broken)
 
 
 def test_the_slow_parser_reads_what_the_fast_one_leaves(parser: PageParser) -> None:
