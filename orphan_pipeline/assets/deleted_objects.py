@@ -12,6 +12,7 @@ from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import Deleter, execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LEDGER
 from orphan_pipeline.deletion.preflight import refuse_unless_conditional, refuse_unless_undoable
+from orphan_pipeline.deletion.restore_notes import refuse_if_restored
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.partitions import prefix_partitions
@@ -57,6 +58,7 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
                 context.log.info("%s: nothing to delete, the latest sweep has no plan for it", context.partition_key)
                 return dg.MaterializeResult(metadata={"dagster/partition_row_count": 0, "mode": settings.deletion.mode})
             with authorised.ledger.exclusively():
+                refuse_if_restored(lake, authorised.manifest, authorised.plan)  # a restore may have had the ledger until now
                 execute_plan(
                     lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file,
                     ledger=authorised.ledger,

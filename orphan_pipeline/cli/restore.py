@@ -20,7 +20,8 @@ from orphan_pipeline.cli.common import (
     settings_option,
     yes_option,
 )
-from orphan_pipeline.deletion.restore import ledgers_to_restore, restore_totals
+from orphan_pipeline.deletion.restore import restore_totals
+from orphan_pipeline.deletion.selection import ledgers_to_restore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.settings.model import Settings
 
@@ -43,6 +44,7 @@ class Restored:
 @click.option("--plan", default="", help="What the plan with this digest deleted.")
 @click.option("--prefix", default="", help="What was deleted under this prefix.")
 @click.option("--key", default="", help="One key.")
+@click.option("--include-unknown", is_flag=True, help="Also what went with a delete marker that may be the application's own.")
 @yes_option
 @json_option
 def command(
@@ -51,6 +53,7 @@ def command(
     plan: str,
     prefix: str,
     key: str,
+    include_unknown: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -62,22 +65,32 @@ def command(
     ledgers_to_restore(lake_of(settings, name), plan=plan, prefix=prefix, key=key)
     confirm(f"Bring back what was deleted of {plan or prefix or key} in {own.bucket}?", yes=yes)
     with opened_runs(settings.file.parent) as runs:
-        restored = restore_what(runs, settings, name, plan=plan, prefix=prefix, key=key)
+        restored = restore_what(runs, settings, name, plan=plan, prefix=prefix, key=key, include_unknown=include_unknown)
     if as_json:
         print_json({"restore": restored.run_id, "failure": restored.failure, "outcomes": restored.outcomes})
     if restored.failure is not None:
         raise Refused(restored.failure)
 
 
-def restore_what(runs: "Runs", settings: Settings, name: str, *, plan: str = "", prefix: str = "", key: str = "") -> Restored:
+def restore_what(
+    runs: "Runs",
+    settings: Settings,
+    name: str,
+    *,
+    plan: str = "",
+    prefix: str = "",
+    key: str = "",
+    include_unknown: bool = False,
+) -> Restored:
     """Runs one restore to its end."""
     from orphan_pipeline.assets.names import Names
 
+    asked = {"plan": plan, "prefix": prefix, "key": key, "include_unknown": include_unknown}
     ended = run_job(
         runs,
         Names(name).restore_job,
         what=f"restore of {plan or prefix or key}",
-        config={"ops": {Names(name).restore_step: {"config": {"plan": plan, "prefix": prefix, "key": key}}}},
+        config={"ops": {Names(name).restore_step: {"config": asked}}},
     )
     outcomes = restore_totals(lake_of(settings, name), ended.run_id)
     err.print(as_table("restore", ["outcome", "objects"], list(outcomes.items())))

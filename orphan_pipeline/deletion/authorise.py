@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
+from orphan_pipeline.deletion.restore_notes import refuse_if_restored
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.gates import evaluate, tripped
 from orphan_pipeline.lake.layout import BucketLake
@@ -46,8 +47,8 @@ def authorise(
 ) -> Authorised | None:
     """The plan of this prefix with this digest, or of the latest sweep when none is named; None when that has no plan for the prefix.
 
-    Raises Refused, with the reason and what to do, when the plan is not bound to what is now true (rule 9) or a gate is tripped
-    that nobody approved (rule 8).
+    Raises Refused, with the reason and what to do, when the plan is not bound to what is now true (rule 9), when what it names was
+    restored since, or when a gate is tripped that nobody approved (rule 8).
     """
     manifests = read_manifests(lake)
     if not manifests:
@@ -69,6 +70,7 @@ def authorise(
         latest_sweep_id=latest.sweep_id,
         begun=ledger.begun,
     )
+    refuse_if_restored(lake, manifest, plan)
     _refuse_tripped(lake, manifest, plan, settings)
     return Authorised(manifest=manifest, plan=plan, ledger=ledger, dry_run=dry_run)
 

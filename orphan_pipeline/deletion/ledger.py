@@ -181,14 +181,15 @@ class Ledger:
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Two runs of one plan would settle each other's intents. Raises Refused when another process of this host has it."""
+        """Two runs of one plan would settle each other's intents, and a restore beside one would be undone. Raises Refused when another
+        process of this host has it."""
         make_folder(self.folder)
         with (self.folder / "lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 lock.seek(0)
-                raise Refused(f"this plan is being executed by process {lock.read().strip()}: wait until it ends") from error
+                raise Refused(f"this plan is being executed or restored by process {lock.read().strip()}: wait until it ends") from error
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()

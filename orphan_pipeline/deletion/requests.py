@@ -55,7 +55,10 @@ def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) 
         )
         refused = {error["Key"]: error.get("Code", "no code") for error in response.get("Errors", [])}
     for key in markers.keys() - set(together):
-        client.delete_object(Bucket=bucket, Key=key, VersionId=markers[key])
+        try:
+            client.delete_object(Bucket=bucket, Key=key, VersionId=markers[key])
+        except ClientError as error:
+            refused[key] = error.response["Error"].get("Code", "no code")
     return refused
 
 

@@ -12,12 +12,15 @@ as `restored`, whatever the outcome: somebody asked for it, so were it ever back
 | newer | another object has the key now: left alone |
 | deleted_again | a later delete marker hides it: left alone |
 | lost | the version is gone, or its marker has no id of its own (`null`: versioning was suspended): left alone |
+| refused | the store would not remove the marker: code says how |
+| unknown | gone with a marker that may be the application's: left alone, unless asked for with the key or `--include-unknown` |
 | asked | the restore did not get as far as looking: run it again |
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,9 +30,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
-from orphan_pipeline.deletion.ledger import LEDGER, PLAN, Ledger
+from orphan_pipeline.deletion.ledger import LEDGER, NO_MARKER
 from orphan_pipeline.deletion.looking import Current, look, look_behind
 from orphan_pipeline.deletion.requests import TRY_AGAIN, remove_markers
+from orphan_pipeline.deletion.restore_notes import note_restore
+from orphan_pipeline.deletion.selection import ledgers_to_restore
+from orphan_pipeline.deletion.unfinished import settle_unfinished
 from orphan_pipeline.duck import arrow_batches, duck, rows
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import make_folder, written_whole
@@ -39,20 +45,20 @@ from orphan_pipeline.progress import Progress
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-Restored = Literal["restored", "newer", "deleted_again", "lost"]
+Restored = Literal["restored", "newer", "deleted_again", "lost", "refused", "unknown"]
 ASKED = "asked"
-NO_ID = "null"
-"""The version id that an object can have too, so that removing it could remove an object."""
 
+Result = tuple[Restored, str | None]
+"""With the store's code, where it refused."""
+
+LEFT_UNKNOWN: Result = ("unknown", None)
 KEYS_A_FILE = 1000
 LOOKS_AT_ONCE = 16
 ATTEMPTS = 6
 
-# `unknown` may be the application's own delete: only a key that somebody names is brought back from it.
 RESTORABLE = """
-SELECT key, etag, size, last_modified, version_id FROM read_parquet($files, hive_partitioning = false)
-WHERE version_id IS NOT NULL AND (outcome = 'deleted' OR (outcome = 'unknown' AND key = $key))
-  AND ($key IS NULL OR key = $key)
+SELECT key, etag, size, last_modified, version_id, outcome FROM read_parquet($files, hive_partitioning = false)
+WHERE outcome IN ('deleted', 'unknown') AND ($key IS NULL OR key = $key)
 QUALIFY row_number() OVER (PARTITION BY key ORDER BY "at" DESC) = 1
 ORDER BY key
 """
@@ -67,33 +73,34 @@ class RestoreTotals:
     newer: int
     deleted_again: int
     lost: int
+    refused: int
+    unknown: int
 
 
-def ledgers_to_restore(lake: BucketLake, *, plan: str = "", prefix: str = "", key: str = "") -> list[str]:
-    """The ledger files that hold what was deleted by one plan, under one prefix, or of one key (all of them: the latest delete of a
-    key counts). Raises Refused unless exactly one is named and something was deleted."""
-    named = [(kind, value) for kind, value in (("plan", plan), ("prefix", prefix), ("key", key)) if value]
-    if len(named) != 1:
-        raise Refused(f"restore: found {len(named)} of plan, prefix and key, expected exactly one of them")
-    folders = lake.ledgers()
-    if plan:
-        folders = [folder for folder in folders if folder.name.startswith(plan)]
-        if len(folders) > 1:
-            raise Refused(f"restore: {len(folders)} plans have a digest that begins with {plan!r}, expected one")
-    elif prefix:
-        folders = [folder for folder in folders if _of_prefix(Ledger(folder), prefix)]
-    files = [file for folder in folders for file in Ledger(folder).parquet()]
-    if not files:
-        raise Refused(f"restore: no ledger says that anything of {named[0][0]} {named[0][1]!r} was deleted")
-    return files
-
-
-def _of_prefix(ledger: Ledger, prefix: str) -> bool:
-    """The ledger is asked, not the sweep that its plan came from: that may be gone from the lake by now."""
-    plan = ledger.plan()
-    if plan is None and ledger.parquet():
-        raise Refused(f"{ledger.folder}: found no {PLAN}, so its prefix is not known: restore it by --plan {ledger.folder.name[:12]}")
-    return plan is not None and plan.prefix == prefix
+def restore_selected(
+    client: "S3Client",
+    bucket: str,
+    *,
+    lake: BucketLake,
+    plan: str,
+    prefix: str,
+    key: str,
+    include_unknown: bool,
+    restore_id: str,
+    report: Callable[[str], None],
+) -> RestoreTotals:
+    """Restores what one plan, one prefix or one key lost, while none of its plans is carried out; chunks that a run left unfinished are
+    settled first. Raises Refused for what cannot be restored, and while one of the plans is being carried out."""
+    ledgers = ledgers_to_restore(lake, plan=plan, prefix=prefix, key=key)
+    folder = lake.restore(restore_id)
+    with ExitStack() as held:
+        for ledger in ledgers:
+            held.enter_context(ledger.exclusively())
+        note_restore(folder, ledgers, plan=plan, prefix=prefix, key=key, at=datetime.now(UTC))
+        for ledger in ledgers:
+            settle_unfinished(client, bucket, lake=lake, ledger=ledger, report=report)
+        files = [file for ledger in ledgers for file in ledger.parquet()]
+        return restore(client, bucket, ledgers=files, key=key or None, include_unknown=include_unknown, folder=folder, report=report)
 
 
 def restore(
@@ -102,6 +109,7 @@ def restore(
     *,
     ledgers: list[str],
     key: str | None,
+    include_unknown: bool,
     folder: Path,
     report: Callable[[str], None],
 ) -> RestoreTotals:
@@ -115,10 +123,13 @@ def restore(
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
         for number, lines in enumerate(_restorable(ledgers, key, spill_under=folder)):
             file = folder / f"{number:08d}.parquet"
-            _write(file, lines, [ASKED] * len(lines))
-            outcomes = _restore_chunk(client, bucket, lines, pool)
+            _write(file, lines, [(ASKED, None)] * len(lines))
+            # `unknown` may be the application's own delete: it is only brought back when somebody says so.
+            sure = [line for line in lines if line["outcome"] == "deleted" or include_unknown or key is not None]
+            found = dict(zip((line["key"] for line in sure), _restore_chunk(client, bucket, sure, pool), strict=True))
+            outcomes = [found.get(line["key"], LEFT_UNKNOWN) for line in lines]
             _write(file, lines, outcomes)
-            totals.update(outcomes)
+            totals.update(outcome for outcome, _ in outcomes)
             progress.add(len(lines))
     progress.finish()
     if not totals:
@@ -144,32 +155,37 @@ def _restorable(ledgers: list[str], key: str | None, *, spill_under: Path) -> It
             yield batch.to_pylist()
 
 
-def _restore_chunk(client: "S3Client", bucket: str, lines: list[dict[str, Any]], pool: ThreadPoolExecutor) -> list[Restored]:
+def _restore_chunk(client: "S3Client", bucket: str, lines: list[dict[str, Any]], pool: ThreadPoolExecutor) -> list[Result]:
     """Two requests a key: what stands there, and what stands there after the markers are gone."""
     before = list(pool.map(lambda line: look_behind(client, bucket, line["key"]), lines))
     ours = [line for line, current in zip(lines, before, strict=True) if _ours_to_remove(line, current)]
-    _remove(client, bucket, {line["key"]: line["version_id"] for line in ours})
-    after = dict(zip((line["key"] for line in ours), pool.map(lambda line: look(client, bucket, line["key"]), ours), strict=True))
-    return [_outcome(line, after.get(line["key"], current)) for line, current in zip(lines, before, strict=True)]
+    refused = _remove(client, bucket, {line["key"]: line["version_id"] for line in ours})
+    gone = [line["key"] for line in ours if line["key"] not in refused]
+    after = dict(zip(gone, pool.map(lambda key: look(client, bucket, key), gone), strict=True))
+    return [
+        ("refused", refused[line["key"]]) if line["key"] in refused else (_outcome(line, after.get(line["key"], current)), None)
+        for line, current in zip(lines, before, strict=True)
+    ]
 
 
 def _ours_to_remove(line: dict[str, Any], current: Current) -> bool:
     """Were anything else behind the marker, its removal would bring back what the application had replaced."""
-    ours: str = line["version_id"]
+    ours: str | None = line["version_id"]
     planned_is_next = line["etag"] == (current.etag if current.marker is None else current.behind)
-    return ours != NO_ID and ours in current.markers and current.marker in (None, ours) and planned_is_next
+    # An object can have the version id `null` too, so that removing it could remove an object.
+    return ours not in NO_MARKER and ours in current.markers and current.marker in (None, ours) and planned_is_next
 
 
-def _remove(client: "S3Client", bucket: str, markers: dict[str, str]) -> None:
+def _remove(client: "S3Client", bucket: str, markers: dict[str, str]) -> dict[str, str]:
+    """Gives the store's code for each key whose marker it will not remove; the other keys go on."""
     left = dict(markers)
+    final: dict[str, str] = {}
 
     def remove_the_rest() -> bool:
         refused = remove_markers(client, bucket, left)
-        for key, code in refused.items():
-            if code not in TRY_AGAIN:
-                raise Refused(f"restore: the store would not remove the delete marker of {key!r}: {code}")
-        for key in left.keys() - refused.keys():
-            del left[key]
+        final.update({key: code for key, code in refused.items() if code not in TRY_AGAIN})
+        for key in left.keys() - refused.keys() | final.keys():
+            left.pop(key, None)
         return bool(left)
 
     Retrying(
@@ -178,6 +194,7 @@ def _remove(client: "S3Client", bucket: str, markers: dict[str, str]) -> None:
         wait=wait_random_exponential(multiplier=0.5, max=20),
         retry_error_callback=_give_up,
     )(remove_the_rest)
+    return final
 
 
 def _give_up(_: RetryCallState) -> bool:
@@ -190,10 +207,10 @@ def _outcome(line: dict[str, Any], current: Current) -> Restored:
     return "lost" if current.marker in (None, line["version_id"]) else "deleted_again"
 
 
-def _write(file: Path, lines: list[dict[str, Any]], outcomes: Sequence[str]) -> None:
+def _write(file: Path, lines: list[dict[str, Any]], outcomes: Sequence[tuple[str, str | None]]) -> None:
     now = datetime.now(UTC)
     table = pa.Table.from_pylist(
-        [{**line, "outcome": outcome, "code": None, "at": now} for line, outcome in zip(lines, outcomes, strict=True)],
+        [{**line, "outcome": outcome, "code": code, "at": now} for line, (outcome, code) in zip(lines, outcomes, strict=True)],
         schema=LEDGER,
     )
     with written_whole(file) as unfinished:

@@ -1,7 +1,7 @@
 """Writes what the bucket holds to the lake: the inventory snapshot, one row an object, and its figures.
 
-Row groups are of 122,880 rows, which is what DuckDB reads at a time in each thread, so that the join runs on all processors and a scan of
-the key column alone (a sixth of the file) is the whole cost of its inventory side. Rows stand in the order in which pages came in: the
+Row groups are of 61,440 rows: enough of them for the join to read on all processors, few enough that their statistics cost nothing, and
+small enough that writing one stays far below the memory that a listing may take. Rows stand in the order in which pages came in: the
 join hashes and asks for no order, plans are sorted when they are written (they are a fraction of the rows), and sorting here would cost
 the listing its flat memory. A single prefix is read by its column, which is dictionary-coded and nearly free to scan.
 """
@@ -33,7 +33,7 @@ INVENTORY = pa.schema(
         column("prefix", pa.string(), "the partition that owns the key; null: unowned, never deleted", nullable=True),
     ]
 )
-ROW_GROUP = 122_880
+ROW_GROUP = 61_440
 DICTIONARIES = ["storage_class", "prefix"]
 """Keys and ETags are all different: to look for repetition in them costs a third of the writing."""
 

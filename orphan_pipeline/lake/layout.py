@@ -110,6 +110,10 @@ class BucketLake:
     def restore(self, restore_id: str) -> Path:
         return self.root / "restores" / restore_id
 
+    def restores(self) -> list[Path]:
+        """Folders of the restores that were begun."""
+        return sorted(note.parent for note in self.root.glob("restores/*/restore.json"))
+
     def restored_parquet(self) -> list[str]:
         return sorted(str(path) for path in self.root.glob("restores/*/*.parquet"))
 

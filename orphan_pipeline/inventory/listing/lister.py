@@ -223,8 +223,10 @@ class Lister:
         """Checks a page against its piece, and takes note of it; gives what of it belongs to the piece, and whether that was the last."""
         keys = page.objects["key"]
         self._refuse_strangers(piece, page)
+        # Only this worker moves the piece's position; what takes time is looked at before the lock.
+        ascending = _ascending(keys, after=piece.position) and list(page.common_prefixes) == sorted(page.common_prefixes)
         with self._lock:
-            if not _ascending(keys, after=piece.position) or list(page.common_prefixes) != sorted(page.common_prefixes):
+            if not ascending:
                 self._in_order = self._may_cut = False
                 if self._was_cut:
                     raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (below prefix {piece.prefix!r})")
@@ -247,7 +249,9 @@ class Lister:
                 piece.first = piece.first if piece.first is not None else batch["key"][0].as_py()
                 piece.position = batch["key"][-1].as_py()
             self._slow_pages += not page.fast
-            self._work_there.notify(max(1, len(page.common_prefixes)))
+            # Waking a worker costs more than a page: only when there is something for it to do.
+            if page.common_prefixes or piece.pages_since_cut == piece.patience:
+                self._work_there.notify(max(1, len(page.common_prefixes)))
         return batch, passed or not page.truncated
 
     def _refuse_strangers(self, piece: Piece, page: Page) -> None:

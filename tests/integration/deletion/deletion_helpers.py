@@ -138,7 +138,7 @@ def execute(plan: Path, ledger: Ledger, deleter: VersionedDeleter, *, prefix: st
 
 def bring_back(store: ObjectStore, bucket: str, ledgers: list[str], folder: Path) -> None:
     """Runs in a process of its own, which is killed."""
-    restore(client_of(store), bucket, ledgers=ledgers, key=None, folder=folder, report=_silent)
+    restore(client_of(store), bucket, ledgers=ledgers, key=None, include_unknown=False, folder=folder, report=_silent)
 
 
 def _silent(_: str) -> None:

@@ -12,7 +12,7 @@ from deletion_helpers import SEEN, Standing, client_of, deleter_of, execute, put
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.requests import delete_chunk
-from orphan_pipeline.deletion.restore import RestoreTotals, ledgers_to_restore, restore, restore_totals
+from orphan_pipeline.deletion.restore import RestoreTotals, restore_selected, restore_totals
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
@@ -20,6 +20,7 @@ from orphan_pipeline.lake.layout import BucketLake
 MakeBucket = Callable[..., str]
 BODIES = {"a/1": b"one", "a/2": b"two", "a/3 ü+%&<": b"three", "a/4": b"four"}
 PLAN = "a" * 64
+OUTCOMES = ("restored", "newer", "deleted_again", "lost", "refused", "unknown")
 
 
 class Deleted:
@@ -40,13 +41,16 @@ class Deleted:
         record_deletion(ledger, planned, answers, prefix=prefix, at=SEEN + timedelta(hours=hours))
         return answers
 
-    def restore(self, name: str = "r1", *, plan: str = "", prefix: str = "", key: str = "") -> RestoreTotals:
-        return restore(
+    def restore(self, name: str = "r1", *, plan: str = "", prefix: str = "", key: str = "", include_unknown: bool = False) -> RestoreTotals:
+        return restore_selected(
             self.client,
             self.bucket,
-            ledgers=ledgers_to_restore(self.lake, plan=plan, prefix=prefix, key=key),
-            key=key or None,
-            folder=self.lake.restore(name),
+            lake=self.lake,
+            plan=plan,
+            prefix=prefix,
+            key=key,
+            include_unknown=include_unknown,
+            restore_id=name,
             report=lambda _: None,
         )
 
@@ -68,7 +72,7 @@ def deleted(request: pytest.FixtureRequest, make_bucket: MakeBucket, tmp_path: P
 
 
 def totals(**counts: int) -> RestoreTotals:
-    return RestoreTotals(**{"restored": 0, "newer": 0, "deleted_again": 0, "lost": 0, **counts})
+    return RestoreTotals(**{**dict.fromkeys(OUTCOMES, 0), **counts})
 
 
 def test_a_plan_comes_back_byte_for_byte_and_again_changes_nothing(deleted: Deleted) -> None:
@@ -105,16 +109,19 @@ def test_an_older_version_is_not_brought_back_in_place_of_a_lost_one(deleted: De
     assert standing(deleted.client, deleted.bucket)["a/1"].current is None
 
 
-def test_unknown_comes_back_only_when_its_key_is_named(deleted: Deleted) -> None:
+def test_unknown_is_counted_and_comes_back_only_when_that_is_asked_for(deleted: Deleted) -> None:
     unknown, sure = deleted.planned[:2]
     deleted.delete([unknown], outcome="unknown")
     deleted.delete([sure], plan="b" * 64)
-    with pytest.raises(Refused, match="the ledger says of no object that it was deleted"):
-        deleted.restore(plan=PLAN)
+    assert deleted.restore(plan=PLAN) == totals(unknown=1)
+    assert deleted.restore("r0", prefix="a/") == totals(restored=1, unknown=1)
+    assert restore_totals(deleted.lake, "r0") == {"restored": 1, "unknown": 1}
     assert standing(deleted.client, deleted.bucket)[unknown.key].current is None
     assert deleted.restore("r2", key=unknown.key) == totals(restored=1)
     assert deleted.body(unknown.key) == BODIES[unknown.key]
-    assert standing(deleted.client, deleted.bucket)[sure.key].current is None, "only the key that was named"
+    deleted.delete([unknown], plan="c" * 64, hours=1, outcome="unknown")
+    assert deleted.restore("r3", prefix="a/", include_unknown=True) == totals(restored=2)
+    assert (deleted.body(unknown.key), deleted.body(sure.key)) == (BODIES[unknown.key], BODIES[sure.key])
 
 
 def test_of_a_key_deleted_twice_the_last_delete_is_undone(deleted: Deleted) -> None:
@@ -152,24 +159,28 @@ def test_what_somebody_asked_for_is_held_even_if_the_restore_dies(deleted: Delet
     assert deleted.restore("r2", plan=PLAN) == totals(restored=4)
 
 
-def test_a_store_that_refuses_to_remove_a_marker_is_named(deleted: Deleted) -> None:
+@pytest.mark.parametrize("key", ["a/1", "a/2"])
+def test_a_marker_that_the_store_will_not_remove_does_not_stop_the_others(deleted: Deleted, key: str) -> None:
     deleted.delete(deleted.planned)
 
     def deny(parsed: Any, **_: Any) -> None:
-        parsed["Errors"] = [{"Key": "a/1", "Code": "AccessDenied"}]
+        parsed["Errors"] = [{"Key": key, "Code": "AccessDenied"}]
 
     deleted.client.meta.events.register("after-call.s3.DeleteObjects", deny)
-    with pytest.raises(Refused, match="would not remove the delete marker of 'a/1': AccessDenied"):
-        deleted.restore(plan=PLAN)
+    assert deleted.restore(plan=PLAN) == totals(restored=3, refused=1)
+    lines = [line for file in deleted.lake.restored_parquet() for line in pq.read_table(file).to_pylist()]
+    assert {line["key"]: line["code"] for line in lines} == dict.fromkeys(BODIES) | {key: "AccessDenied"}
 
 
 def test_what_is_asked_must_be_one_thing_that_was_deleted(deleted: Deleted) -> None:
     with pytest.raises(Refused, match="no ledger says that anything of plan"):
         deleted.restore(plan=PLAN)
     deleted.delete(deleted.planned[:1])
-    deleted.delete(deleted.planned[1:2], plan="ab" * 32)
-    with pytest.raises(Refused, match="2 plans have a digest that begins with 'a', expected one"):
-        deleted.restore(plan="a")
+    deleted.delete(deleted.planned[1:2], plan="a" * 32 + "b" * 32)
+    with pytest.raises(Refused, match="2 plans have a digest that begins with 'aaaaaaaa', expected one"):
+        deleted.restore(plan="a" * 8)
+    with pytest.raises(Refused, match="plan 'aaaaaaa': found 7 characters, expected at least 8 of its digest"):
+        deleted.restore(plan="a" * 7)
     with pytest.raises(Refused, match="found 2 of plan, prefix and key"):
         deleted.restore(plan=PLAN, key="a/1")
     with pytest.raises(Refused, match="found 0 of plan, prefix and key"):
@@ -215,9 +226,11 @@ def test_a_prefix_is_meant_exactly(deleted: Deleted) -> None:
 
 def test_a_dry_run_is_nothing_to_restore(deleted: Deleted) -> None:
     record_deletion(Ledger(deleted.lake.ledger(PLAN, dry_run=True)), deleted.planned[:1], [Answer("would_delete")])
-    for asked in ({"plan": PLAN}, {"prefix": "a/"}, {"key": "a/1"}):
+    for kind, asked in (("plan", PLAN), ("prefix", "a/"), ("key", "a/1")):
         with pytest.raises(Refused, match="no ledger says that anything"):
-            deleted.restore(**asked)
+            deleted.restore(
+                plan=asked if kind == "plan" else "", prefix=asked if kind == "prefix" else "", key=asked if kind == "key" else ""
+            )
 
 
 def test_a_ledger_that_does_not_say_its_prefix_is_never_passed_over_in_silence(deleted: Deleted) -> None:

@@ -11,6 +11,7 @@ from sweep_files import DATABASES, bucket_settings, publish
 from orphan_pipeline.deletion.authorise import Authorised, authorise
 from orphan_pipeline.deletion.execute import execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LedgerPlan
+from orphan_pipeline.deletion.restore_notes import note_restore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.approvals import approve
@@ -262,3 +263,42 @@ def test_a_gate_tripped_after_it_began_stops_what_is_left(lake: BucketLake) -> N
     begin(granted(lake))
     lake.approval(manifest.digest).unlink()
     assert "gate match_rate is tripped" in refusal(lake)
+
+
+@pytest.mark.parametrize(
+    ("asked", "blocked"),
+    [
+        ({"plan": "a/"}, "a"),
+        ({"prefix": "a/"}, "a"),
+        ({"key": "a/1"}, "a"),
+        ({"key": "b/9"}, "b"),
+        ({"prefix": "a/1/"}, ""),
+        ({"key": "c"}, ""),
+    ],
+)
+def test_a_plan_that_was_restored_goes_no_further_and_a_later_sweeps_does(lake: BucketLake, asked: dict[str, str], blocked: str) -> None:
+    manifest = sweep(lake, "s1")
+    for prefix in ("a/", "b/"):
+        begin(granted(lake, prefix))
+    at = datetime.now(UTC)
+    note_restore(lake.restore("r1"), [granted(lake).ledger], **{"plan": "", "prefix": "", "key": "", **asked}, at=at)
+    for prefix in ("a/", "b/"):
+        if prefix[0] == blocked:
+            plan = manifest.plans[prefix]
+            assert refusal(lake, prefix, digest=plan.digest) == (
+                f"plan {plan.digest[:12]} of {prefix} was restored at {at:%Y-%m-%d %H:%M} UTC: run a new sweep"
+            )
+        else:
+            assert granted(lake, prefix).plan.prefix == prefix
+    sweep(lake, "s2")
+    assert [granted(lake, prefix).manifest.sweep_id for prefix in ("a/", "b/")] == ["s2", "s2"]
+
+
+def test_a_restore_of_one_plan_blocks_an_older_plan_of_its_prefix_too(lake: BucketLake) -> None:
+    """Both may name the same keys: they stood when the second plan was made, and the first deleted them since."""
+    sweep(lake, "s1")
+    begin(first := granted(lake))
+    sweep(lake, "s2")
+    note_restore(lake.restore("r1"), [first.ledger], plan=first.plan.digest[:8], prefix="", key="", at=datetime.now(UTC))
+    assert "was restored at" in refusal(lake)
+    assert granted(lake, "b/").manifest.sweep_id == "s2"

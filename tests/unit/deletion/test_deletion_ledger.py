@@ -159,7 +159,7 @@ with Ledger(Path(sys.argv[1])).exclusively():
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(Refused, match=f"being executed by process {other.pid}"), Ledger(tmp_path).exclusively():
+        with pytest.raises(Refused, match=f"being executed or restored by process {other.pid}"), Ledger(tmp_path).exclusively():
             pass
         other.kill()
     with Ledger(tmp_path).exclusively():

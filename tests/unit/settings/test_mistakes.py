@@ -29,7 +29,9 @@ buckets:
 schedule:
   cron: "0 2 * * *"
 """
-BUCKET_NAMES = "bucket, endpoint, region, credentials, path_style, requester_pays, inventory, prefixes, protect, owners, references, safety, deletion"
+BUCKET_NAMES = (
+    "bucket, endpoint, region, credentials, path_style, requester_pays, inventory, prefixes, protect, owners, references, safety, deletion"
+)
 PATHS = 'not available yet: expected members and at most one [*], such as $.attachments[*].url (names other than letters, digits and _ in quotes: $."my-files"[*])'  # noqa: E501
 
 # what of GOOD is replaced, by what, the line after "orphan_pipeline.yaml:"

@@ -1,0 +1,55 @@
+"""Chunks that a cancelled or killed run left without an outcome, settled for a restore: by looking only, nothing is sent to be
+deleted. Going on with such a plan is not done here but in execute.py."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orphan_pipeline.deletion.execute import chunks_of
+from orphan_pipeline.deletion.ledger import Answer, Ledger
+from orphan_pipeline.deletion.settle import settle
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.lake.files import read_document, sha256_of
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.manifest import Manifest
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+NOT_SENT = Answer("failed", code="NotSent")
+LOOKS_AT_ONCE = 16
+
+
+def settle_unfinished(client: "S3Client", bucket: str, *, lake: BucketLake, ledger: Ledger, report: Callable[[str], None]) -> None:
+    """Every chunk that was begun has an outcome afterwards: what the run knew when it broke off, and for the other keys what stands in
+    the store; a planned object that still stands is `failed`, code `NotSent`. Raises Refused when the plan's file is gone or edited."""
+    unfinished = set(ledger.unfinished())
+    if not unfinished:
+        return
+    chunks = (found for found in chunks_of(_plan_file(lake, ledger)) if found[0] in unfinished)
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        for chunk, planned in chunks:
+            known = ledger.kept(chunk)
+            open_keys = [one for one in planned if one.key not in known]
+            looked = pool.map(lambda one: settle(client, bucket, one) or NOT_SENT, open_keys)
+            answers = known | dict(zip((one.key for one in open_keys), looked, strict=True))
+            ledger.record(chunk, planned, [answers[one.key] for one in planned], at=datetime.now(UTC))
+            report(f"restore: chunk {chunk} was not finished: {len(open_keys):,} of its {len(planned):,} keys settled by looking")
+
+
+def _plan_file(lake: BucketLake, ledger: Ledger) -> Path:
+    plan = ledger.plan()
+    name = f"plan {ledger.folder.name[:12]}"
+    unknown = f"restore: {name} was broken off in a chunk, so what became of its keys has to be looked up, but "
+    if plan is None:
+        raise Refused(f"{unknown}its ledger does not say of which sweep it is")
+    sweep = lake.sweep(plan.sweep_id)
+    manifest = read_document(sweep.manifest, Manifest) if sweep.published else None
+    entry = manifest.plans.get(plan.prefix) if manifest else None
+    if entry is None or entry.digest != plan.digest or not (sweep.root / entry.file).is_file():
+        raise Refused(f"{unknown}its file is gone from sweep {plan.sweep_id}: put the sweep's folder back, then run the restore again")
+    if sha256_of(sweep.root / entry.file) != entry.sha256:
+        raise Refused(f"{unknown}its file in sweep {plan.sweep_id} was edited after it was made")
+    return sweep.root / entry.file
