@@ -145,6 +145,7 @@ def _started_seaweedfs(folder: Path) -> Iterator[_Started]:
         "webdav": "false",
         "master.telemetry": "false",
         "volume.preStopSeconds": 0,
+        "volume.max": 5000,  # each bucket takes seven volumes, empty ones cost nothing, and what the disk seems to hold is soon used up
         "filer.saveToFilerLimit": 4096,  # small objects lie beside their names: a third less work for each
         **ports,
     }
