@@ -129,3 +129,8 @@ def test_nothing_connects_writes_or_starts_at_import(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, *MODULES.values()], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_document_has_a_place_that_was_never_filled_in() -> None:
+    for document in [*PACKAGE.parent.glob("*.md"), *(PACKAGE.parent / "docs").glob("*.md")]:
+        assert "@@" not in document.read_text(encoding="utf-8"), document.name
