@@ -148,9 +148,10 @@ class Lister:
         return max(able, key=lambda piece: piece.pages_since_cut, default=None)
 
     def _cut(self, victim: Piece) -> Piece | None:
-        """Cuts off the far half of a piece that is being listed. What is found empty on the way is cut off for good."""
+        """Cuts off the far half of a piece that is being listed, where there is a key to begin it with. What is found empty on the way
+        only narrows the next search: it bounds nothing, since a store in another order would have keys there all the same."""
         with self._lock:
-            low, high = victim.position, victim.until
+            low, high = victim.position, _search_up_to(victim)
         for _ in range(PROBES):
             middle = between(low, high, victim.prefix)
             if middle is None:
@@ -165,14 +166,14 @@ class Lister:
                     return None
                 low = victim.position
                 if low >= middle:
-                    high = victim.until
+                    high = _search_up_to(victim)
                     continue
-                until, self._was_cut = victim.until, True
-                victim.until = middle
-                if key is not None and (until is None or key <= until):
-                    piece = Piece(prefix=victim.prefix, after=middle, until=until, position=middle)
+                if key is not None and (victim.until is None or key <= victim.until):
+                    piece = Piece(prefix=victim.prefix, after=middle, until=victim.until, position=middle, empty_after=victim.empty_after)
+                    victim.until, victim.empty_after, self._was_cut = middle, None, True
                     self._active.append(piece)
                     return piece
+                victim.empty_after = middle
             high = middle
         return None
 
@@ -306,6 +307,12 @@ def _first_pieces(cuts: Sequence[str], *, in_order: bool) -> list[Piece]:
         return [Piece(levels=LEVELS_IN_ORDER if in_order else LEVELS_OUT_OF_ORDER)]
     bounds = ["", *cuts]
     return [Piece(after=low, until=high, position=low) for low, high in zip(bounds, [*cuts, None], strict=True)]
+
+
+def _search_up_to(piece: Piece) -> str | None:
+    if piece.empty_after is not None and piece.empty_after <= piece.position:
+        piece.empty_after = None  # there were keys after all
+    return piece.empty_after if piece.empty_after is not None else piece.until
 
 
 def _ascending(keys: Any, *, after: str) -> bool:

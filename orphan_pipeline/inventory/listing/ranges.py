@@ -14,7 +14,7 @@ LAST_ASCII = 0x7E
 class Piece:
     """Keys below `prefix`, after `after`, up to and including `until` (None: to the end). With `levels`, folders below are pieces of
     their own, that many levels deep. `position` is the last key that was seen, `patience` how many pages it is left alone before it is cut
-    again; the other fields say how it went."""
+    again, `empty_after` a place after which no key was found when one was looked for; the other fields say how it went."""
 
     prefix: str = ""
     after: str = ""
@@ -27,6 +27,7 @@ class Piece:
     objects: int = 0
     first: str | None = None
     beyond: str | None = None
+    empty_after: str | None = None
     being_cut: bool = False
     patience: int = 2
 
