@@ -17,8 +17,9 @@ from botocore.config import Config
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
-from orphan_pipeline.deletion.restore import restore
+from orphan_pipeline.deletion.restore import RestoreTotals, restore, restore_selected
 from orphan_pipeline.demo.servers import ObjectStore
+from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.snapshot import PLAN
 
 if TYPE_CHECKING:
@@ -36,6 +37,27 @@ class Standing:
     current: str | None = None
     markers: list[str] = field(default_factory=list)
     versions: int = 0
+
+
+class Restorable:
+    """A bucket and the lake whose ledgers say what was deleted from it."""
+
+    client: "S3Client"
+    bucket: str
+    lake: BucketLake
+
+    def restore(self, name: str = "r1", *, plan: str = "", prefix: str = "", key: str = "", include_unknown: bool = False) -> RestoreTotals:
+        return restore_selected(
+            self.client,
+            self.bucket,
+            lake=self.lake,
+            plan=plan,
+            prefix=prefix,
+            key=key,
+            include_unknown=include_unknown,
+            restore_id=name,
+            report=lambda _: None,
+        )
 
 
 def client_of(store: ObjectStore, *, attempts: int = 5, endpoint: str | None = None) -> "S3Client":

@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from deletion_helpers import SEEN, Standing, client_of, deleter_of, execute, put, record_deletion, standing, write_plan
+from deletion_helpers import SEEN, Restorable, Standing, client_of, deleter_of, execute, put, record_deletion, standing, write_plan
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.requests import delete_chunk
-from orphan_pipeline.deletion.restore import RestoreTotals, restore_selected, restore_totals
+from orphan_pipeline.deletion.restore import RestoreTotals, restore_totals
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
@@ -23,7 +23,7 @@ PLAN = "a" * 64
 OUTCOMES = ("restored", "newer", "deleted_again", "lost", "refused", "unknown")
 
 
-class Deleted:
+class Deleted(Restorable):
     """A bucket with some objects deleted, and the lake that says so."""
 
     def __init__(self, store: ObjectStore, bucket: str, folder: Path) -> None:
@@ -40,19 +40,6 @@ class Deleted:
         ledger = Ledger(self.lake.ledger(plan, dry_run=False))
         record_deletion(ledger, planned, answers, prefix=prefix, at=SEEN + timedelta(hours=hours))
         return answers
-
-    def restore(self, name: str = "r1", *, plan: str = "", prefix: str = "", key: str = "", include_unknown: bool = False) -> RestoreTotals:
-        return restore_selected(
-            self.client,
-            self.bucket,
-            lake=self.lake,
-            plan=plan,
-            prefix=prefix,
-            key=key,
-            include_unknown=include_unknown,
-            restore_id=name,
-            report=lambda _: None,
-        )
 
     def body(self, key: str) -> bytes:
         return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deletion_helpers import NEVER, client_of, put, recorded, standing, write_plan
+from deletion_helpers import NEVER, Restorable, client_of, put, recorded, standing, write_plan
 from sweep_files import publish
 
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
 from orphan_pipeline.deletion.requests import delete_chunk, remove_markers
-from orphan_pipeline.deletion.restore import RestoreTotals, restore_selected
+from orphan_pipeline.deletion.restore import RestoreTotals
 from orphan_pipeline.deletion.restore_notes import refuse_if_restored
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
@@ -28,7 +28,7 @@ FIRST, KNOWN, LOST, LATER = KEYS[:4], KEYS[4:8], KEYS[8:10], KEYS[10:]
 come to."""
 
 
-class Cancelled:
+class Cancelled(Restorable):
     """A plan of two chunks whose run was cancelled in the second, and the lake with the sweep that it came from."""
 
     def __init__(self, store: ObjectStore, bucket: str, folder: Path) -> None:
@@ -76,19 +76,6 @@ class Cancelled:
         looking: Any = client_of(store)
         looking.meta.events.register("before-send.s3.HeadObject", cancel)
         return VersionedDeleter(client=looking, once=once, bucket=self.bucket, keys_per_second=100_000)
-
-    def restore(self, name: str = "r1", *, plan: str = "", prefix: str = "", key: str = "", include_unknown: bool = False) -> RestoreTotals:
-        return restore_selected(
-            self.client,
-            self.bucket,
-            lake=self.lake,
-            plan=plan,
-            prefix=prefix,
-            key=key,
-            include_unknown=include_unknown,
-            restore_id=name,
-            report=lambda _: None,
-        )
 
     def standing(self) -> set[str]:
         return {key for key, one in standing(self.client, self.bucket).items() if one.current}
