@@ -13,6 +13,8 @@ broke off in the chunk; the next run takes them over. `{chunk}.parquet`, one row
 | missing | it was gone already |
 | failed | the store refused; code says how |
 | unknown | gone, with a marker that may be ours or the application's: counted, never restored unasked |
+| referenced_again | asked again right before it was to go, a database needed it: left alone; code names the source |
+| held | a hook held it back: left alone; code is its reason |
 """
 
 import fcntl
@@ -34,7 +36,7 @@ from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.columns import column
 from orphan_pipeline.lake.files import make_folder, read_document, write_document, written_whole
 
-Outcome = Literal["deleted", "would_delete", "changed", "missing", "failed", "unknown"]
+Outcome = Literal["deleted", "would_delete", "changed", "missing", "failed", "unknown", "referenced_again", "held"]
 
 LEDGER = pa.schema(
     [

@@ -15,8 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from orphan_pipeline.settings import checks
 from orphan_pipeline.settings.checks import identifier
+from orphan_pipeline.settings.deletion import DeletionSettings
 from orphan_pipeline.settings.part import Flag, Part, Text
-from orphan_pipeline.settings.safety import DeletionSettings, SafetySettings
+from orphan_pipeline.settings.safety import SafetySettings
 from orphan_pipeline.settings.sources import (
     Decode,
     DropQuery,
