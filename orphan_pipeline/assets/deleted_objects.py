@@ -1,11 +1,13 @@
 """The asset `deleted_objects`, one partition a prefix: carries out that prefix's plan. Whether it may is decided in
 orphan_pipeline.deletion.authorise, how it is done in orphan_pipeline.deletion.execute."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from orphan_pipeline.assets.names import LAKE, Names
+from orphan_pipeline.assets.guards import guarded
+from orphan_pipeline.assets.names import LAKE, Names, database_resource_name
 from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, table_metadata
 from orphan_pipeline.deletion.authorise import Authorised, authorise
 from orphan_pipeline.deletion.deleter import VersionedDeleter
@@ -30,12 +32,14 @@ class DeletionConfig(dg.Config):
 
 def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, DatabaseSettings]) -> dg.AssetsDefinition:
     names = Names(name)
+    asked = sorted({reference.database for reference in settings.references if reference.database})
 
     @dg.asset(
         key=names.asset("deleted_objects"),
         deps=[names.asset("orphan_set")],
         partitions_def=prefix_partitions(name),
-        required_resource_keys={names.bucket_resource, LAKE},
+        required_resource_keys={names.bucket_resource, LAKE, *map(database_resource_name, asked)},
+        pool=names.deletion_pool,
         description="What the store answered when the plan of one prefix was carried out, a ledger file a chunk. Every gate is "
         "evaluated again first; in mode dry_run nothing is sent to the store and the ledger is kept apart.",
         group_name=names.identifier,
@@ -57,19 +61,35 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
             if authorised is None:
                 context.log.info("%s: nothing to delete, the latest sweep has no plan for it", context.partition_key)
                 return dg.MaterializeResult(metadata={"dagster/partition_row_count": 0, "mode": settings.deletion.mode})
-            with authorised.ledger.exclusively():
+            plan = lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file
+            resource: BucketResource = getattr(context.resources, names.bucket_resource)
+            with (
+                authorised.ledger.exclusively(),
+                guarded(
+                    name,
+                    settings,
+                    databases={database: getattr(context.resources, database_resource_name(database)) for database in asked},
+                    client=resource.get_client(),
+                    lake=lake,
+                    authorised=authorised,
+                    plan=plan,
+                    run_id=context.run.run_id,
+                    report=context.log.info,
+                ) as guards,
+            ):
                 refuse_if_restored(lake, authorised.manifest, authorised.plan)  # a restore may have had the ledger until now
                 execute_plan(
-                    lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file,
+                    plan,
                     ledger=authorised.ledger,
                     of=authorised.ledger_plan,
                     run_id=context.run.run_id,
-                    deleter=_deleter(getattr(context.resources, names.bucket_resource), settings, authorised),
+                    deleter=_deleter(resource, settings, authorised),
                     keys=authorised.plan.amount.objects,
                     expires_at=authorised.manifest.expires_at,
                     report=context.log.info,
+                    guards=guards.guards,
                 )
-        return _result(authorised)
+        return _result(authorised, guards.metadata())
 
     return deleted_objects
 
@@ -97,7 +117,7 @@ def _deleter(resource: BucketResource, settings: BucketSettings, authorised: Aut
     )
 
 
-def _result(authorised: Authorised) -> dg.MaterializeResult[None]:
+def _result(authorised: Authorised, guarded_by: Mapping[str, dg.MetadataValue]) -> dg.MaterializeResult[None]:
     totals = authorised.ledger.totals()
     failed = totals.get("failed", Amount(0, 0)).objects
     metadata = {
@@ -112,6 +132,7 @@ def _result(authorised: Authorised) -> dg.MaterializeResult[None]:
         "sweep": authorised.manifest.sweep_id,
         "plan": authorised.plan.digest,
         "outcomes": amounts_metadata(totals, first="outcome"),
+        **guarded_by,
     }
     if failed:
         raise dg.Failure(

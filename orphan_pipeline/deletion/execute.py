@@ -3,6 +3,7 @@ chunks are skipped, an unfinished one is settled first. Whether the plan may be 
 what is said to the store is in deleter.py."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Protocol
 
 import pyarrow.parquet as pq
 
+from orphan_pipeline.deletion.guards import Guard
 from orphan_pipeline.deletion.ledger import GONE, NO_MARKER, Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.progress import Progress
@@ -54,6 +56,7 @@ def execute_plan(
     keys: int,
     expires_at: datetime,
     report: Callable[[str], None],
+    guards: Sequence[Guard] = (),
 ) -> None:
     """Every chunk of the plan ends with an outcome in the ledger. Errors rise; what was done until then is recorded. Raises Refused
     when the ledger is not `of` this plan, and when the plan expires on the way: one that has begun may finish until then, and no
@@ -61,15 +64,44 @@ def execute_plan(
     ledger.begin(of)
     _refuse_after_a_loss(ledger, of)
     progress = Progress("deletion", "keys", report, total=keys)
+    with ExitStack() as at_the_end:
+        for guard in reversed(guards):
+            at_the_end.callback(guard.finish)
+        _chunks(plan, ledger, run_id, deleter, expires_at, progress, guards)
+
+
+def _chunks(
+    plan: Path,
+    ledger: Ledger,
+    run_id: str,
+    deleter: Deleter,
+    expires_at: datetime,
+    progress: Progress,
+    guards: Sequence[Guard],
+) -> None:
     for chunk, planned in chunks_of(plan):
         if not ledger.finished(chunk):
             if datetime.now(UTC) >= expires_at:
                 raise Refused(f"the plan expired at {expires_at:%Y-%m-%d %H:%M} UTC before chunk {chunk}: run a new sweep for the rest")
             unsettled = ledger.intent(chunk) is not None
+            held: dict[str, Answer] = {}
+            if not unsettled:
+                for guard in guards:
+                    held.update(guard.before(chunk, [one for one in planned if one.key not in held]))
             ledger.intend(chunk, run_id=run_id, at=datetime.now(UTC))
-            answers = _answered(chunk, planned, ledger=ledger, deleter=deleter, unsettled=unsettled)
+            going = [one for one in planned if one.key not in held]
+            found = dict(
+                zip(
+                    (one.key for one in going),
+                    _answered(chunk, going, ledger=ledger, deleter=deleter, unsettled=unsettled),
+                    strict=True,
+                )
+            )
+            answers = [held.get(one.key) or found[one.key] for one in planned]
             ledger.record(chunk, planned, answers, at=datetime.now(UTC))
             _stop_without_markers(chunk, planned, answers)
+            for guard in guards:
+                guard.after(chunk, planned, answers)
         progress.add(len(planned))
     progress.finish()
 

@@ -163,7 +163,7 @@ def _of_table(source: ReferenceSettings, cut: Cut) -> Reading:
         cut=cut,
         identity=identity,
         statement=document_statement(
-            table=table,
+            table=sql.SQL("{} {}").format(table, where_clause(source)),
             row_id=identity.expression,
             document=column if is_jsonb else sql.SQL("{}::text::jsonb").format(column),
             fenced=not is_jsonb,
@@ -192,6 +192,11 @@ def _of_statement(source: ReferenceSettings, cut: Cut) -> Reading:
         statement=sql.SQL(STATEMENT).format(statement=source_sql(source)),
         find_unparsed=None,
     )
+
+
+def where_clause(source: ReferenceSettings) -> sql.Composable:
+    """The operator's own condition, on lines of its own, since it may end in a `--` comment."""
+    return sql.SQL(f"WHERE (\n{source.where}\n)") if source.where is not None else sql.SQL("")
 
 
 def _column_types(source: ReferenceSettings, cut: Cut) -> list[tuple[str, str, str]]:

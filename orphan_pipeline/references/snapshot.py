@@ -74,7 +74,7 @@ class ReferenceFigures:
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
     rows: int = 0
     references: int = 0
     derived: int = 0
@@ -138,10 +138,10 @@ def _write_source(
     report: Callable[[str], None],
 ) -> SourceFigures:
     began = monotonic()
-    tally = _Tally()
+    tally = Tally()
     progress = Progress(f"references: {reading.source.name}", "keys", report)
     gathered: list[pa.Table] = []
-    for keys in _keys(reading, connection, tally):
+    for keys in keys_of(reading, connection, tally):
         source = pa.DictionaryArray.from_arrays(pa.repeat(number, keys.num_rows), names)
         gathered.append(keys.add_column(1, REFERENCES.field("source"), source).cast(REFERENCES))
         progress.add(keys.num_rows)
@@ -162,7 +162,7 @@ def _write_source(
     )
 
 
-def _keys(reading: Reading, connection: duckdb.DuckDBPyConnection, tally: _Tally) -> Iterator[pa.Table]:
+def keys_of(reading: Reading, connection: duckdb.DuckDBPyConnection, tally: Tally) -> Iterator[pa.Table]:
     """Tables (key, derived, row_id). Raises Refused for the first value that is no key by the source's rules."""
     rules = key_sql(reading.source.key)
     variants, templates = variants_sql(reading.source.variants)
@@ -178,7 +178,7 @@ def _keys(reading: Reading, connection: duckdb.DuckDBPyConnection, tally: _Tally
         yield keys.select(["key", "derived", "row_id"])
 
 
-def _raw_values(batch: Batch, tally: _Tally) -> pa.Table:
+def _raw_values(batch: Batch, tally: Tally) -> pa.Table:
     found = [(row_id, raw) for row_id, raw, _ in batch if raw is not None]
     tally.references += len(found)
     tally.without_key += len(batch) - len(found)

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from orphan_pipeline.settings.hooks import Hooks
 from orphan_pipeline.settings.part import Count, Part
-from orphan_pipeline.settings.values import DurationRange, Expected, Later, OneOf
+from orphan_pipeline.settings.values import Duration, DurationRange, Expected, Later, OneOf
 
 
 class DeletionSettings(Part):
@@ -35,14 +36,22 @@ class DeletionSettings(Part):
     not_after: Annotated[None, Later("an hour at which deletion ends")] = Field(
         default=None, exclude=True, description="The hour of the day after which no chunk is begun."
     )
-    recheck_max_age: Annotated[None, Later("asking the databases again before a chunk")] = Field(
-        default=None,
-        exclude=True,
-        description="How long ago the databases may have been asked when a chunk is deleted.",
-    )
-    after_chunk: Annotated[None, Later("calling hooks after a chunk")] = Field(
-        default=None, exclude=True, description="Functions called after each chunk."
-    )
     allow_unconditional_delete: Annotated[None, Later("unconditional deletion")] = Field(
         default=None, exclude=True, description="Whether to delete from stores that ignore the ETag condition."
+    )
+    recheck_max_age: Annotated[timedelta, DurationRange(at_least=timedelta(seconds=10), at_most=timedelta(hours=6))] = Field(
+        default=timedelta(minutes=15), description="How long ago the databases may have been asked about a chunk's keys when it is deleted."
+    )
+    recheck_by: Annotated[Literal["auto", "pass"], OneOf(words=("auto", "pass"), later={})] = Field(
+        default="auto",
+        description="How the databases are asked again: `auto` by an index where the planner uses one, else by one pass over the source; "
+        "`pass` always by a pass.",
+    )
+    before_chunk: Hooks = Field(default=(), description="Functions called before each chunk; they may hold keys back, or stop the run.")
+    after_chunk: Hooks = Field(default=(), description="Functions called after each chunk with what became of its keys.")
+    lease_expiry: Annotated[timedelta, DurationRange(at_least=timedelta(seconds=15), at_most=timedelta(hours=1))] = Field(
+        default=timedelta(minutes=2), description="How long after its last renewal the lease of a run that vanished still keeps others out."
+    )
+    lease_wait: Duration = Field(
+        default=timedelta(minutes=5), description="How long a deletion or restore waits for another one's lease before it is refused."
     )

@@ -96,6 +96,9 @@ class ReferenceSettings(Part):
         description="Paths that mark an element of the array as one that holds no key. A path that also stands in `json_paths`, or an "
         "array itself, excuses a null there and nothing else.",
     )
+    where: Annotated[Text, AfterValidator(checks.non_empty)] | None = Field(
+        default=None, description="An SQL condition; rows of the table for which it does not hold are not read. They protect nothing."
+    )
     sql: Annotated[Text, AfterValidator(checks.sql_query)] | None = Field(
         default=None,
         description="In place of table, column and json_paths: a query that gives one column of raw values.",
@@ -114,7 +117,7 @@ class ReferenceSettings(Part):
         of_table = {"table": self.table, "column": self.column, "json_paths": self.json_paths}
         given = [name for name, value in of_table.items() if value]
         if self.sql is not None:
-            given += ["ignore"] if self.ignore else []
+            given += [name for name in ("ignore", "where") if getattr(self, name)]
             if given:
                 raise mistakes_below(*(((name,), "found beside sql, expected one of the two") for name in given))
             return self
