@@ -15,6 +15,8 @@ from orphan_pipeline.inventory.prefixes import OWN_PREFIX, OwnedPrefix
 from orphan_pipeline.inventory.snapshot import INVENTORY, InventoryFigures, write_inventory
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES, BucketLake, SweepFolder
+from orphan_pipeline.orphans.acceptance import gates_of
+from orphan_pipeline.orphans.approvals import approve
 from orphan_pipeline.orphans.dangling import write_dangling
 from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest
 from orphan_pipeline.orphans.publish import publish_sweep
@@ -74,14 +76,18 @@ def publish(
     started_at: datetime | None = None,
     settings: BucketSettings | None = None,
     sources: Sequence[str] = ("documents",),
+    databases: dict[str, DatabaseSettings] = DATABASES,
+    baseline: bool = True,
+    last_modified: datetime = NOON - 100 * DAY,
 ) -> Manifest:
-    """A whole sweep of a bucket that holds `orphans` and `referenced`, whose databases name `referenced` and `gone`."""
+    """A whole sweep of a bucket that holds `orphans` and `referenced`, whose databases name `referenced` and `gone`. Where no sweep was
+    accepted before, it is approved as the `baseline`, as an operator would, and nothing else about it."""
     at = started_at or datetime.now(UTC)
     settings = settings or bucket_settings()
     sweep = lake.sweep(sweep_id)
     with sweep.writing("inventory") as folder:
         figures = write_inventory(
-            [listed([*orphans, *referenced], last_modified=NOON - 100 * DAY)],
+            [listed([*orphans, *referenced], last_modified=last_modified)],
             started=StoreTime(store=at, host=at),
             prefixes=[OwnedPrefix(path=prefix.path, split=prefix.split) for prefix in settings.prefixes],
             folder=folder,
@@ -93,7 +99,11 @@ def publish(
     write_document(sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources))
     with sweep.writing("dangling") as folder:
         write_document(folder / FIGURES, DanglingFigures, write_dangling(sweep, folder))
-    return publish_sweep(sweep, name="media", lake=lake, settings=settings, databases=DATABASES, reports=(), report=lambda line: None)
+    made = publish_sweep(sweep, name="media", lake=lake, settings=settings, databases=databases, reports=(), report=lambda line: None)
+    closed = [gate for gate in gates_of(lake, made, settings) if gate.name == "baseline" and not gate.passed]
+    if baseline and closed:
+        approve(lake, made.digest, closed, by="operator", at=at)
+    return made
 
 
 def listed(keys: Sequence[str], *, last_modified: datetime) -> pa.RecordBatch:

@@ -15,6 +15,7 @@ from orphan_pipeline.deletion.preflight import refuse_unless_conditional, refuse
 from orphan_pipeline.deletion.restore_notes import refuse_if_restored
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.orphans.approving import approvable, record_approval
 from orphan_pipeline.partitions import prefix_partitions
 from orphan_pipeline.resources.bucket import BucketResource
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
@@ -26,6 +27,12 @@ class DeletionConfig(dg.Config):
 
     mode: str = ""
     """The mode that whoever asked for this run was told; empty: whatever the settings say."""
+
+    approve: str = ""
+    """Digest of the sweep, or of the plan, whose tripped gates shall pass."""
+
+    approved_by: str = ""
+    """Who says so; empty: the run."""
 
 
 def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, DatabaseSettings]) -> dg.AssetsDefinition:
@@ -46,6 +53,9 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
         lake = bucket_lake(context, name)
         with one_line_failures():
             refuse_another_mode(settings, config.mode)
+            if config.approve:
+                by = config.approved_by or f"run {context.run.run_id}"
+                record_approval(lake, approvable(lake, settings, config.approve), by=by, at=datetime.now(UTC))
             authorised = authorise(
                 lake,
                 context.partition_key,
