@@ -10,13 +10,15 @@ from orphan_pipeline.assets.gate_checks import check_results, check_specs
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, sweep_id_of, table_metadata
 from orphan_pipeline.inventory.snapshot import InventoryFigures
+from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
 from orphan_pipeline.orphans.approving import approvable, record_approval
 from orphan_pipeline.orphans.manifest import Manifest
 from orphan_pipeline.orphans.publish import publish_sweep
+from orphan_pipeline.orphans.retention import keep_what_is_needed
 from orphan_pipeline.orphans.snapshot import PLAN
 from orphan_pipeline.orphans.summary import closing_line
-from orphan_pipeline.settings.model import Settings
+from orphan_pipeline.settings.model import BucketSettings, RetentionSettings, Settings
 
 
 class SweepConfig(dg.Config):
@@ -59,6 +61,7 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
                 sweep, name=name, lake=lake, settings=settings, databases=whole.databases, reports=reports, report=context.log.info
             )
             gates = gates_of(lake, manifest, settings)
+        freed = _retained(context, lake, settings, whole.retention)
         outcome = closing_line(manifest, closed_gates(lake, manifest, gates))
         context.log.info(outcome)
         plans = [str(sweep.root / plan.file) for plan in manifest.plans.values()]
@@ -67,11 +70,27 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
                 **table_metadata(plans, PLAN, folder=str(sweep.stage("orphans")), rows=manifest.orphans.objects),
                 **_figures(manifest),
                 "outcome": outcome,
+                **freed,
             },
             check_results=check_results(manifest, gates),
         )
 
     return orphan_set
+
+
+def _retained(
+    context: dg.AssetExecutionContext, lake: BucketLake, settings: BucketSettings, retention: RetentionSettings
+) -> dict[str, int]:
+    """The sweep is published: that an old one could not be removed is told, and no reason to fail it."""
+    try:
+        freed = keep_what_is_needed(lake, settings, sweeps=retention.sweeps, now=datetime.now(UTC))
+    except OSError as error:
+        context.log.warning("retention: old sweeps were not removed: %s", error)
+        return {}
+    if freed.sweeps or freed.emptied:
+        kept_figures = f"; of {len(freed.emptied):,} only the figures were kept" if freed.emptied else ""
+        context.log.info("retention: %s old sweeps removed%s, %s bytes", f"{len(freed.sweeps):,}", kept_figures, f"{freed.bytes:,}")
+    return {"retention_sweeps_removed": len(freed.sweeps) + len(freed.emptied), "retention_bytes_freed": freed.bytes}
 
 
 def _figures(manifest: Manifest) -> dict[str, dg.MetadataValue[Any] | str | int]:

@@ -17,6 +17,7 @@ from orphan_pipeline.settings import checks
 from orphan_pipeline.settings.checks import identifier
 from orphan_pipeline.settings.deletion import DeletionSettings
 from orphan_pipeline.settings.part import Flag, Part, Text
+from orphan_pipeline.settings.retention import RetentionSettings
 from orphan_pipeline.settings.safety import SafetySettings
 from orphan_pipeline.settings.sources import (
     Decode,
@@ -43,6 +44,7 @@ __all__ = [
     "Prepend",
     "ProfileCredentials",
     "ReferenceSettings",
+    "RetentionSettings",
     "SafetySettings",
     "ScheduleSettings",
     "Settings",
@@ -238,7 +240,7 @@ class Settings(Part):
     ] = Field(description="The buckets to sweep, each under a name of yours; asset keys begin with it.")
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="When sweeps start.")
     demo: Flag = Field(default=False, description="Marks the demo's own file, which `check` points out.")
-    retention: Annotated[None, Later("deleting old sweeps")] = Field(default=None, exclude=True, description="How many sweeps are kept.")
+    retention: RetentionSettings = Field(default_factory=RetentionSettings, description="What is kept in the lake, and for how long.")
     notifications: Annotated[None, Later("sending notifications")] = Field(
         default=None, exclude=True, description="Who is told of sweeps and gates."
     )
