@@ -2,18 +2,16 @@
 sensor off."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
 
 from orphan_pipeline.assets.gate_checks import check_results, check_specs
 from orphan_pipeline.assets.names import LAKE, Names
-from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, sweep_id_of, table_metadata
+from orphan_pipeline.assets.shell import bucket_lake, one_line_failures, sweep_id_of, table_metadata
 from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
 from orphan_pipeline.orphans.approving import approvable, record_approval
-from orphan_pipeline.orphans.manifest import Manifest
 from orphan_pipeline.orphans.publish import publish_sweep
 from orphan_pipeline.orphans.retention import keep_what_is_needed
 from orphan_pipeline.orphans.snapshot import PLAN
@@ -68,7 +66,7 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             metadata={
                 **table_metadata(plans, PLAN, folder=str(sweep.stage("orphans")), rows=manifest.orphans.objects),
-                **_figures(manifest),
+                **orphan_figures(manifest, whole.prices),
                 "outcome": outcome,
                 **freed,
             },
@@ -91,22 +89,3 @@ def _retained(
         kept_figures = f"; of {len(freed.emptied):,} only the figures were kept" if freed.emptied else ""
         context.log.info("retention: %s old sweeps removed%s, %s bytes", f"{len(freed.sweeps):,}", kept_figures, f"{freed.bytes:,}")
     return {"retention_sweeps_removed": len(freed.sweeps) + len(freed.emptied), "retention_bytes_freed": freed.bytes}
-
-
-def _figures(manifest: Manifest) -> dict[str, dg.MetadataValue[Any] | str | int]:
-    return {
-        "sweep": manifest.sweep_id,
-        "digest": manifest.digest,
-        "cutoff": dg.MetadataValue.timestamp(manifest.cutoff),
-        "expires_at": dg.MetadataValue.timestamp(manifest.expires_at),
-        "confirms": manifest.confirms or "(no earlier sweep)",
-        "orphans": manifest.orphans.objects,
-        "orphan_bytes": manifest.orphans.bytes,
-        "deletable": manifest.deletable.objects,
-        "deletable_bytes": manifest.deletable.bytes,
-        "unowned": manifest.unowned.objects,
-        "deletable_by_prefix": amounts_metadata(
-            {prefix: figures.deletable for prefix, figures in manifest.prefixes.items()}, first="prefix"
-        ),
-        "holds": amounts_metadata(manifest.holds, first="hold"),
-    }

@@ -17,6 +17,7 @@ from orphan_pipeline.settings import checks
 from orphan_pipeline.settings.checks import identifier
 from orphan_pipeline.settings.deletion import DeletionSettings
 from orphan_pipeline.settings.part import Flag, Part, Text
+from orphan_pipeline.settings.prices import LIST_PRICES, with_list_prices
 from orphan_pipeline.settings.retention import RetentionSettings
 from orphan_pipeline.settings.safety import SafetySettings
 from orphan_pipeline.settings.sources import (
@@ -241,6 +242,15 @@ class Settings(Part):
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="When sweeps start.")
     demo: Flag = Field(default=False, description="Marks the demo's own file, which `check` points out.")
     retention: RetentionSettings = Field(default_factory=RetentionSettings, description="What is kept in the lake, and for how long.")
+    prices: Annotated[
+        dict[str, Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), Expected("USD, a number from 0")]],
+        AfterValidator(with_list_prices),
+        Expected("a mapping of storage classes to USD"),
+    ] = Field(
+        default=LIST_PRICES,
+        description="What a GB (2**30 bytes) costs a month, in USD by storage class. Classes that are not named here keep the price that "
+        "AWS lists for us-east-1 (first 50 TB, 2025), which is the default.",
+    )
     notifications: Annotated[None, Later("sending notifications")] = Field(
         default=None, exclude=True, description="Who is told of sweeps and gates."
     )

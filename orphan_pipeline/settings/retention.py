@@ -1,4 +1,4 @@
-"""Settings of what is kept in the lake, and of what it costs not to delete."""
+"""Settings of what is kept in the lake."""
 
 from typing import Annotated
 

@@ -198,7 +198,8 @@ def test_a_database_that_is_gone_fails_the_sweep_and_publishes_nothing(world: Wo
     assert not graph.lake.sweep(run.run_id).published
 
 
-def test_deletion_without_a_sweep_is_refused(world: World, graph: Graph) -> None:
+def test_deletion_without_a_sweep_is_refused(fresh: tuple[World, Graph]) -> None:
+    _, graph = fresh
     graph.instance.add_dynamic_partitions("media_prefixes", ["files/"])
     assert _failure(graph.delete("files/")) == "there is no finished sweep yet: run the sweep job first"
 
