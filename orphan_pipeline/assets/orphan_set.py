@@ -7,6 +7,7 @@ import dagster as dg
 
 from orphan_pipeline.assets.gate_checks import check_results, check_specs
 from orphan_pipeline.assets.names import LAKE, Names
+from orphan_pipeline.assets.orphan_figures import orphan_figures
 from orphan_pipeline.assets.shell import bucket_lake, one_line_failures, sweep_id_of, table_metadata
 from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.layout import BucketLake
