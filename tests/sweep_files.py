@@ -79,21 +79,16 @@ def publish(
     databases: dict[str, DatabaseSettings] = DATABASES,
     baseline: bool = True,
     last_modified: datetime = NOON - 100 * DAY,
+    inventory: bool = True,
 ) -> Manifest:
     """A whole sweep of a bucket that holds `orphans` and `referenced`, whose databases name `referenced` and `gone`. Where no sweep was
-    accepted before, it is approved as the `baseline`, as an operator would, and nothing else about it."""
+    accepted before, it is approved as the `baseline`, as an operator would, and nothing else about it. Without `inventory` the
+    sweep has one already."""
     at = started_at or datetime.now(UTC)
     settings = settings or bucket_settings()
     sweep = lake.sweep(sweep_id)
-    with sweep.writing("inventory") as folder:
-        figures = write_inventory(
-            [listed([*orphans, *referenced], last_modified=last_modified)],
-            started=StoreTime(store=at, host=at),
-            prefixes=[OwnedPrefix(path=prefix.path, split=prefix.split) for prefix in settings.prefixes],
-            folder=folder,
-            report=lambda line: None,
-        )
-        write_document(folder / FIGURES, InventoryFigures, figures)
+    if inventory:
+        take_inventory(sweep, [listed([*orphans, *referenced], last_modified=last_modified)], at=at, settings=settings)
     put_references(sweep, [(key, source, False) for key in [*referenced, *gone] for source in sources])
     count = len(referenced) + len(gone)
     write_document(sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources))
@@ -104,6 +99,21 @@ def publish(
     if baseline and closed:
         approve(lake, made.digest, closed, by="operator", at=at)
     return made
+
+
+def take_inventory(
+    sweep: SweepFolder, pages: Iterable[pa.RecordBatch], *, at: datetime = NOON, settings: BucketSettings | None = None
+) -> None:
+    """The first stage of a sweep, of objects as a lister would give them."""
+    with sweep.writing("inventory") as folder:
+        figures = write_inventory(
+            pages,
+            started=StoreTime(store=at, host=at),
+            prefixes=[OwnedPrefix(path=prefix.path, split=prefix.split) for prefix in (settings or bucket_settings()).prefixes],
+            folder=folder,
+            report=lambda line: None,
+        )
+        write_document(folder / FIGURES, InventoryFigures, figures)
 
 
 def listed(keys: Sequence[str], *, last_modified: datetime) -> pa.RecordBatch:

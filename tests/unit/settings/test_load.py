@@ -88,7 +88,8 @@ def test_a_dump_holds_no_secret_and_becomes_the_same_settings(tmp_path: Path, mo
     assert "hunter2" not in str(dump)
     assert dump["buckets"]["media"]["safety"]["min_age"] == "7d"
     assert "file" not in dump
-    assert "retention" not in dump
+    assert "notifications" not in dump
+    assert dump["retention"] == {"sweeps": 14}
     assert Settings.model_validate({**dump, "file": settings.file}) == settings
 
 
