@@ -96,7 +96,8 @@ def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
                 assert_never(step)
     is_foreign = " OR ".join(f"regexp_matches({text}, '{URL}')" for text in [*foreign, value])
     is_empty = " OR ".join(f"{text} = ''" for text in [*empty, value])
-    problem = f"CASE WHEN {value} IS NULL THEN 'undecodable' WHEN {is_empty} THEN 'empty' WHEN {is_foreign} THEN 'foreign' END"
+    gone = f"CASE WHEN coalesce({is_foreign}, false) THEN 'foreign' ELSE 'undecodable' END"
+    problem = f"CASE WHEN {value} IS NULL THEN {gone} WHEN {is_empty} THEN 'empty' WHEN {is_foreign} THEN 'foreign' END"
     if rules.ignore_foreign is False:
         return KeySql(value, problem, parameters)
     excused = f"coalesce({is_foreign}, false)"

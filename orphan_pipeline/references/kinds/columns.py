@@ -31,13 +31,13 @@ LEFT JOIN LATERAL unnest(source.elements) WITH ORDINALITY AS element(raw, n) ON 
 NULL_ELEMENT = "an element of the array is NULL; if that stands for no key, set ignore_null: true"
 
 PATTERN = """
-SELECT source.row_id, found.raw, CASE WHEN found.raw = '' THEN '' WHEN found.is AND found.raw IS NULL THEN {nothing} END
+SELECT source.row_id, found.raw, CASE WHEN found.raw = '' THEN '' WHEN found.matched AND found.raw IS NULL THEN {nothing} END
 FROM (SELECT {row_id} AS row_id, {column}::text AS body FROM {rows}) AS source
 LEFT JOIN LATERAL (
     SELECT (SELECT g.captured FROM unnest(m.groups) WITH ORDINALITY AS g(captured, n)
             WHERE g.captured IS NOT NULL ORDER BY g.n LIMIT 1), true
     FROM regexp_matches(source.body, {pattern}, 'g') AS m(groups)
-) AS found(raw, is) ON true
+) AS found(raw, matched) ON true
 """
 NOTHING_CAPTURED = "pattern matches, but none of its groups captures anything; correct the pattern"
 

@@ -6,6 +6,7 @@ it. Which raw values are keys belongs in `normalise`.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,9 @@ from orphan_pipeline.settings.values import duration_text
 BATCH_ROWS = 20_000
 CLOCK_SLACK = timedelta(minutes=5)
 """As between the clocks of store and databases. A file from the future would be fresh for ever."""
+
+WHOLE_ROW = re.compile(r"(Expected \d+ columns, got \d+): .*", re.DOTALL)
+"""How Arrow repeats a row that it cannot read. URLs in it could be signed."""
 
 Fingerprint = tuple[str, int, int, int]
 """Path, size, modification time in nanoseconds, and inode: a file that was put in another's place has a new one."""
@@ -191,7 +195,8 @@ class FileReading:
         except KeyError:
             raise Refused(f"source {self.source.name}: {path} has no column {self.opened.column}") from None
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise Refused(f"source {self.source.name}: {path} cannot be read: {one_line(str(error))}") from None
+            said = one_line(WHOLE_ROW.sub(r"\1", str(error)))
+            raise Refused(f"source {self.source.name}: {path} cannot be read: {said}") from None
 
     def _refuse_changed(self) -> None:
         before = self.opened.fingerprints

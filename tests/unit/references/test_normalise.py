@@ -62,8 +62,8 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
                 looked_at.append(value)
             decoded = decode_slowly(value.replace("+", " ") if step.how == "form" else value)
             if decoded is None:
-                gone = excused and any(map(looks_like_a_url, [*checked, *looked_at]))
-                return None, None if gone else "undecodable"
+                gone = any(map(looks_like_a_url, [*checked, *looked_at]))
+                return None, (None if excused else "foreign") if gone else "undecodable"
             value = decoded
         elif isinstance(step, Unicode):
             value = unicodedata.normalize("NFC" if step.form == "nfc" else "NFD", value)
