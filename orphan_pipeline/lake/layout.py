@@ -2,10 +2,11 @@
 
     {bucket}/sweeps/{sweep_id}/{inventory,references,dangling,orphans}/   each with its Parquet and a stage.json
     {bucket}/sweeps/{sweep_id}/manifest.json                             written last: without it the sweep does not exist
-    {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet)
+    {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet), {run_id}.run.json
     {bucket}/dry_runs/{plan_digest}/…                                     the same, for runs that only pretend
     {bucket}/restores/{restore_id}/restore.json, {chunk}.parquet
     {bucket}/approvals/{digest}.json
+    {bucket}/STOP                                                         while it is there, nothing is deleted; its text is the reason
 
 What the files hold is documented beside the code that writes them.
 """
@@ -116,6 +117,10 @@ class BucketLake:
 
     def restored_parquet(self) -> list[str]:
         return sorted(str(path) for path in self.root.glob("restores/*/*.parquet"))
+
+    @property
+    def kill_switch(self) -> Path:
+        return self.root / "STOP"
 
     def approval(self, digest: str) -> Path:
         return self.root / "approvals" / f"{digest}.json"
