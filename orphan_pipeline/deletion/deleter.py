@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NO_ANSWER = Answer("failed", code="NoAnswer")
+OPEN, DOUBTFUL = TRY_AGAIN | {NO_ANSWER.code}, MAYBE_DONE | {NO_ANSWER.code}
 AT_ONCE = 16
 """Looks, or single deletes, of all chunks together."""
 
@@ -103,12 +104,10 @@ class VersionedDeleter:
 
 
 def _open(answer: Answer) -> bool:
-    return answer == NO_ANSWER or (answer.outcome == "failed" and answer.code in TRY_AGAIN)
+    return answer.outcome == "failed" and answer.code in OPEN
 
 
 def _doubtful(answer: Answer, *, again: bool) -> bool:
-    return (
-        answer == NO_ANSWER
-        or (answer.outcome == "failed" and answer.code in MAYBE_DONE)
-        or (again and answer.outcome in ("missing", "changed"))
-    )
+    if answer.outcome == "failed":
+        return answer.code in DOUBTFUL
+    return again and answer.outcome in ("missing", "changed")

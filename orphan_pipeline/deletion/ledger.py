@@ -22,7 +22,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -224,21 +224,24 @@ class Ledger:
         return self.folder / f"{chunk:08d}.partial.parquet"
 
 
+OF_PLANNED = tuple(field.name for field in fields(Planned))
+OF_ANSWER = tuple(field.name for field in fields(Answer))
+
+
 def _planned(line: Mapping[str, Any]) -> Planned:
-    return Planned(line["key"], line["etag"], line["size"], line["last_modified"])
+    return Planned(**{name: line[name] for name in OF_PLANNED})
 
 
 def _answer(line: Mapping[str, Any]) -> Answer:
-    return Answer(line["outcome"], version_id=line["version_id"], code=line["code"])
+    return Answer(**{name: line[name] for name in OF_ANSWER})
 
 
 def _write(file: Path, planned: Sequence[Planned], answers: Sequence[Answer], *, at: datetime) -> None:
     lines = list(zip(planned, answers, strict=True))
-    columns: list[Sequence[object]] = [
-        *([getattr(one, name) for one, _ in lines] for name in ("key", "etag", "size", "last_modified")),
-        *([getattr(answer, name) for _, answer in lines] for name in ("outcome", "version_id", "code")),
-        [at] * len(lines),
-    ]
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, LEDGER, strict=True)]
+    columns: dict[str, list[Any]] = {
+        **{name: [getattr(one, name) for one, _ in lines] for name in OF_PLANNED},
+        **{name: [getattr(answer, name) for _, answer in lines] for name in OF_ANSWER},
+        "at": [at] * len(lines),
+    }
     with written_whole(file) as unfinished:
-        pq.write_table(pa.Table.from_arrays(arrays, schema=LEDGER), unfinished, compression="zstd")
+        pq.write_table(pa.Table.from_pydict(columns, schema=LEDGER), unfinished, compression="zstd")

@@ -67,12 +67,13 @@ def delete_chunk(client: "S3Client", bucket: str, planned: Sequence[Planned]) ->
 
     boto3's ClientError rises when the store refuses the whole request (no permission, no such bucket): then nothing was done by it.
     """
-    together = [one for one in planned if not XML_CANNOT_CARRY.search(one.key)]
+    together: list[Planned] = []
+    singly: list[Planned] = []
+    for one in planned:
+        (singly if XML_CANNOT_CARRY.search(one.key) else together).append(one)
     answers = _delete_together(client, bucket, together) if together else {}
     yield from ((one.key, answers.get(one.key)) for one in together)
-    for one in planned:
-        if XML_CANNOT_CARRY.search(one.key):
-            yield one.key, delete_one(client, bucket, one)
+    yield from ((one.key, delete_one(client, bucket, one)) for one in singly)
 
 
 def delete_one(client: "S3Client", bucket: str, one: Planned) -> Answer | None:

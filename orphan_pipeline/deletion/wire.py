@@ -2,6 +2,7 @@
 52 ms of one core. What they do is done here in 7, at three of botocore's own hooks; signing, checksums, sending, retries and
 errors stay botocore's. A request or an answer that is not of the plain kind is left to botocore as it is."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -12,13 +13,15 @@ if TYPE_CHECKING:
 
 OURS = "orphan_pipeline_delete_objects"
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-FIELDS = ("Key", "VersionId", "ETag")
+FIELDS = {"Key", "VersionId", "ETag"}
 RESULT = "DeleteResult"
 OK = 200
 
 LINE_ENDS = {"\r": "&#xD;", "\n": "&#xA;"}
 """A parser would make one of the other."""
 
+SPECIAL = re.compile("[&<>\r\n]")
+KINDS = {"Deleted": "Deleted", "Error": "Errors"}
 BOOLEAN = {"true": True, "false": False}
 
 
@@ -27,7 +30,8 @@ def quickened(client: "S3Client") -> "S3Client":
     events: Any = client.meta.events
     events.register_last("before-parameter-build.s3.DeleteObjects", _take_objects, unique_id=f"{OURS}-take")
     events.register_last("before-call.s3.DeleteObjects", _give_body, unique_id=f"{OURS}-give")
-    events.register_last("before-parse.s3.DeleteObjects", _read_answer, unique_id=f"{OURS}-read")
+    # For all operations: only so does it come before botocore's own handler, which parses every body to see whether it is an error.
+    events.register_first("before-parse.s3.*", _read_answer, unique_id=f"{OURS}-read")
     return client
 
 
@@ -35,11 +39,10 @@ def serialised(objects: Sequence[Mapping[str, str]], *, quiet: bool) -> bytes | 
     """The body of a DeleteObjects request; None when an object has other fields than key, version and ETag."""
     lines = [f'<Delete xmlns="{NAMESPACE}">']
     for one in objects:
-        if "Key" not in one or not one.keys() <= set(FIELDS):
+        if "Key" not in one or not one.keys() <= FIELDS:
             return None
-        lines.append("<Object>")
-        lines.extend(f"<{field}>{escape(one[field], LINE_ENDS)}</{field}>" for field in FIELDS if field in one)
-        lines.append("</Object>")
+        fields = [f"<{field}>{_escaped(text)}</{field}>" for field, text in one.items()]
+        lines.append(f"<Object>{''.join(fields)}</Object>")
     lines.append(f"<Quiet>{str(quiet).lower()}</Quiet></Delete>")
     return "".join(lines).encode()
 
@@ -50,21 +53,23 @@ def parsed(body: bytes) -> dict[str, list[dict[str, Any]]] | None:
         root = ElementTree.fromstring(body)
     except ElementTree.ParseError:
         return None
-    if _name(root) != RESULT:
+    namespace, brace, name = root.tag.rpartition("}")
+    if name != RESULT:
         return None
+    start = len(namespace + brace)
     found: dict[str, list[dict[str, Any]]] = {}
     for entry in root:
-        kind = {"Deleted": "Deleted", "Error": "Errors"}.get(_name(entry))
+        kind = KINDS.get(entry.tag[start:])
         if kind is not None:
-            found.setdefault(kind, []).append({_name(field): field.text or "" for field in entry})
+            found.setdefault(kind, []).append({field.tag[start:]: field.text or "" for field in entry})
     for line in found.get("Deleted", []):
         if "DeleteMarker" in line:
             line["DeleteMarker"] = BOOLEAN[line["DeleteMarker"]]
     return found
 
 
-def _name(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
+def _escaped(text: str) -> str:
+    return escape(text, LINE_ENDS) if SPECIAL.search(text) else text
 
 
 def _take_objects(params: dict[str, Any], context: dict[str, Any], **_: object) -> None:
@@ -82,8 +87,8 @@ def _give_body(params: dict[str, Any], context: dict[str, Any], **_: object) -> 
         params["body"] = context[OURS]
 
 
-def _read_answer(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    if response_dict["status_code"] != OK:
+def _read_answer(operation_model: Any, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    if operation_model.name != "DeleteObjects" or response_dict["status_code"] != OK:
         return
     found = parsed(response_dict["body"])
     if found is not None:
