@@ -2,12 +2,13 @@
 
     {bucket}/sweeps/{sweep_id}/{inventory,references,dangling,orphans}/   each with its Parquet and a stage.json
     {bucket}/sweeps/{sweep_id}/manifest.json                             written last: without it the sweep does not exist
-    {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet)
+    {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet), {run_id}.run.json
     {bucket}/dry_runs/{plan_digest}/…                                     the same, for runs that only pretend
     {bucket}/restores/{restore_id}/restore.json, {chunk}.parquet
     {bucket}/approvals/{digest}.json
     {bucket}/pauses/{sweep_id}/pause.json, missed.parquet                 what we deleted and a row points at (rule 15)
     {bucket}/removed/                                                     what retention is taking away
+    {bucket}/STOP                                                         while it is there, nothing is deleted; its text is the reason
 
 What the files hold is documented beside the code that writes them.
 """
@@ -118,6 +119,10 @@ class BucketLake:
 
     def restored_parquet(self) -> list[str]:
         return sorted(str(path) for path in self.root.glob("restores/*/*.parquet"))
+
+    @property
+    def kill_switch(self) -> Path:
+        return self.root / "STOP"
 
     def approval(self, digest: str) -> Path:
         return self.root / "approvals" / f"{digest}.json"

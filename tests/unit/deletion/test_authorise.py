@@ -12,6 +12,7 @@ from orphan_pipeline.deletion.authorise import Authorised, authorise
 from orphan_pipeline.deletion.execute import execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LedgerPlan
 from orphan_pipeline.deletion.restore_notes import note_restore
+from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.acceptance import gates_of
@@ -202,7 +203,7 @@ def test_a_dry_run_keeps_its_own_ledger_and_does_not_begin_the_plan(lake: Bucket
         run_id="run",
         deleter=pretend,
         keys=1,
-        expires_at=manifest.expires_at,
+        limits=Limits(expires_at=manifest.expires_at),
         report=lambda _: None,
     )
     assert dry.ledger.plan() == LedgerPlan(bucket="media", prefix="a/", sweep_id="s1", digest=dry.plan.digest, dry_run=True)
