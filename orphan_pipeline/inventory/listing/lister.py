@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.asking import Asker, Question
-from orphan_pipeline.inventory.listing.pages import Page
+from orphan_pipeline.inventory.listing.page import Page
 from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, between
 
 LEVELS_IN_ORDER = 1
@@ -32,8 +32,8 @@ MOST_FOLDERS = 500
 PAGES_BEFORE_A_CUT = 2
 ENOUGH_TO_DO = 4
 PROBES = 40
-PAGES_AHEAD = 2
-"""Pages that wait for the writer, for each worker: the bound of the lister's memory."""
+PAGES_AHEAD = 64
+"""Pages that wait for the writer, and more where there are more workers: the bound of the lister's memory. The writer is woken for half."""
 
 
 class OutOfOrder(Exception):
@@ -58,6 +58,7 @@ class Lister:
     def __init__(self, asker: Asker, bucket: str, *, concurrency: int, in_order: bool, cuts: Sequence[str] = ()) -> None:
         self._asker, self._bucket, self._concurrency = asker, bucket, concurrency
         self._in_order = in_order
+        self._pages_ahead = max(PAGES_AHEAD, 2 * concurrency)
         self._may_cut = in_order
         self._lock = Lock()
         self._work_there, self._room, self._page_there = Condition(self._lock), Condition(self._lock), Condition(self._lock)
@@ -76,8 +77,8 @@ class Lister:
             try:
                 for _ in range(self._concurrency):
                     pool.submit(self._work)
-                while (batch := self._next_page()) is not None:
-                    yield batch
+                while pages := self._next_pages():
+                    yield from pages
                 if self._failure is None:
                     self._prove_the_chain()
             finally:
@@ -110,14 +111,17 @@ class Lister:
         except BaseException as error:  # told to the reader of the batches, which raises it
             self._stop(error)
 
-    def _next_page(self) -> pa.RecordBatch | None:
+    def _next_pages(self) -> list[pa.RecordBatch]:
+        """All pages that wait; none when the listing has ended, or failed."""
         with self._lock:
-            while not self._pages and self._failure is None and (self._waiting or self._active):
+            while len(self._pages) < self._pages_ahead // 2 and self._failure is None and (self._waiting or self._active):
                 self._page_there.wait()
-            if self._failure is not None or not self._pages:
-                return None
-            self._room.notify()
-            return self._pages.popleft()
+            if self._failure is not None:
+                return []
+            pages = list(self._pages)
+            self._pages.clear()
+            self._room.notify_all()
+            return pages
 
     def _take(self) -> Piece | None:
         """The next piece to list: one that waits, or half of one that runs long. None when all is listed, or failed."""
@@ -265,12 +269,14 @@ class Lister:
     def _emit(self, batch: pa.RecordBatch) -> bool:
         """False once the listing has failed, or nobody reads it any more."""
         with self._lock:
-            while len(self._pages) >= PAGES_AHEAD * self._concurrency and self._failure is None:
+            while len(self._pages) >= self._pages_ahead and self._failure is None:
                 self._room.wait()
             if self._failure is not None:
                 return False
             self._pages.append(batch)
-            self._page_there.notify()
+            # Waking the reader costs as much as a page: only when there is something for it to do.
+            if len(self._pages) >= self._pages_ahead // 2:
+                self._page_there.notify()
             return True
 
     def _finish(self, piece: Piece) -> None:
