@@ -55,7 +55,8 @@ def bucket_settings(**changed: Any) -> BucketSettings:
 
 
 def put_inventory(sweep: SweepFolder, objects: Iterable[Stored]) -> None:
-    columns = {name: [getattr(stored, name, "STANDARD") for stored in objects] for name in INVENTORY.names}
+    same = {"storage_class": "STANDARD", "version_id": None, "is_latest": True, "is_delete_marker": False}
+    columns = {name: [getattr(stored, name, same.get(name)) for stored in objects] for name in INVENTORY.names}
     _write(sweep.stage("inventory"), pa.table(columns, schema=INVENTORY))
 
 

@@ -111,6 +111,11 @@ class InventorySettings(Part):
     concurrency: Annotated[int, Field(strict=True, ge=1, le=256), Expected("a whole number from 1 to 256")] = Field(
         default=32, description="For `listing`: how many list requests are under way at once."
     )
+    versions: Flag = Field(
+        default=False,
+        description="Whether every version of every object is in the inventory, delete markers too (ListObjectVersions, or a report of all "
+        "versions). Orphans are found among current versions either way.",
+    )
     manifest: (
         Annotated[Text, AfterValidator(checks.report_location), Expected("s3://bucket/prefix/ or s3://bucket/…/manifest.json")] | None
     ) = Field(
