@@ -1,14 +1,20 @@
 """The asset `dangling_references`: references whose object is not there. Reported, never repaired."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
 import dagster as dg
 
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import bucket_lake, one_line_failures, sweep_id_of, table_metadata
+from orphan_pipeline.gates.history import SWEEPS
 from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
 from orphan_pipeline.orphans.dangling import DANGLING, write_dangling
-from orphan_pipeline.orphans.manifest import DanglingFigures
+from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest, read_manifests
+from orphan_pipeline.orphans.pauses import pause_if_missed, refusal_line
 from orphan_pipeline.references.snapshot import ReferenceFigures
 from orphan_pipeline.settings.model import BucketSettings
 
@@ -27,12 +33,16 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
         kinds={"duckdb", "parquet"},
     )
     def dangling_references(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        sweep = bucket_lake(context, name).sweep(sweep_id_of(context.run))
+        lake = bucket_lake(context, name)
+        sweep = lake.sweep(sweep_id_of(context.run))
         with one_line_failures():
             sweep.figures("inventory", InventoryFigures)  # refuses where a snapshot of this sweep is missing
             sweep.figures("references", ReferenceFigures)
             with sweep.writing("dangling") as folder:
                 figures = write_dangling(sweep, folder)
+                pause = pause_if_missed(lake, sweep, at=datetime.now(UTC))
+                if pause is not None:
+                    figures = replace(figures, missed=pause.keys, missed_sample=pause.sample, pause=pause.digest)
                 write_document(folder / FIGURES, DanglingFigures, figures)
         return dg.MaterializeResult(
             metadata={
@@ -43,8 +53,24 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
                     rows=sum(figures.sources.values()),
                 ),
                 "sweep": sweep.sweep_id,
-                "by_source": dg.MetadataValue.json(figures.sources),
+                **_trend(figures, read_manifests(lake)),
+                "missed": figures.missed,
+                **({"paused": refusal_line(pause)} if pause is not None else {}),
             }
         )
 
     return dangling_references
+
+
+def _trend(figures: DanglingFigures, manifests: list[Manifest]) -> dict[str, dg.MetadataValue[Any] | int]:
+    """By source, now and in the sweeps before; as numbers of their own too, since the UI draws those over the sweeps."""
+    earlier = manifests[-SWEEPS:]
+    rows = [(f"{m.inventory.started_at:%Y-%m-%d %H:%M}", m.dangling.sources) for m in earlier] + [("this sweep", figures.sources)]
+    names = sorted({name for _, sources in rows for name in sources})
+    return {
+        **{f"dangling_{name}": figures.sources.get(name, 0) for name in names},
+        "by_source": dg.MetadataValue.table(
+            [dg.TableRecord({"sweep": when, **{name: sources.get(name, 0) for name in names}}) for when, sources in reversed(rows)],
+            schema=dg.TableSchema([dg.TableColumn("sweep", "string"), *(dg.TableColumn(name, "int") for name in names)]),
+        ),
+    }

@@ -53,7 +53,7 @@ def command(ctx: click.Context, settings_path: Path | None, bucket: str | None, 
         print_json({name: _figures(settings, name, one) for name, one in swept.items()})
     for name, one in swept.items():
         if one.manifest is not None and not as_json:
-            show_sweep(one.manifest, buckets[name])
+            show_sweep(settings, buckets[name], one.manifest)
         if one.failure is not None:
             err.print(f"sweep of {name} failed: {one.failure}", markup=False, soft_wrap=True)
     if any(one.failure is not None for one in swept.values()):

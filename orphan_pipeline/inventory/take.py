@@ -12,7 +12,8 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.clock import store_time
 from orphan_pipeline.inventory.listing.asking import Asker
 from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
-from orphan_pipeline.inventory.prefixes import OwnedPrefix
+from orphan_pipeline.inventory.listing.page import Kind
+from orphan_pipeline.inventory.prefixes import WHOLE_BUCKET, OwnedPrefix
 from orphan_pipeline.inventory.reports.report import read_report
 from orphan_pipeline.inventory.snapshot import InventoryFigures, write_inventory
 from orphan_pipeline.settings.model import InventorySettings
@@ -38,13 +39,15 @@ def take_inventory(
     if settings.source == "s3_inventory":
         return _reported(client, bucket, settings, prefixes=prefixes, folder=folder, report=report)
     in_order = not bucket.endswith(DIRECTORY_BUCKET) and (last is None or last.listing is None or last.listing.in_order)
+    declared = [prefix.path for prefix in prefixes if prefix.path != WHOLE_BUCKET]
     started = store_time(client, bucket)
 
     def listed(*, in_order: bool) -> InventoryFigures:
         cuts = last.cuts if last is not None else ()
         # The lister is closed whatever ends the writing: its workers would wait for ever for somebody to take their pages.
-        with closing(Asker(client, bucket, connections=settings.concurrency)) as asker:
-            lister = Lister(asker, bucket, concurrency=settings.concurrency, in_order=in_order, cuts=cuts)
+        kind = Kind.VERSIONS if settings.versions else Kind.OBJECTS
+        with closing(Asker(client, bucket, connections=settings.concurrency, kind=kind)) as asker:
+            lister = Lister(asker, bucket, concurrency=settings.concurrency, in_order=in_order, cuts=cuts, declared=declared, versions=settings.versions)
             with closing(lister.batches()) as batches:
                 figures = write_inventory(
                     batches,
@@ -52,12 +55,12 @@ def take_inventory(
                     prefixes=prefixes,
                     folder=folder,
                     report=report,
-                    expected=last.total.objects if last is not None else None,
+                    expected=last.rows if last is not None else None,
                     detail=lister.detail,
                 )
             listing = lister.figures()
-        if sum(piece.objects for piece in listing.pieces) != figures.total.objects:
-            raise Refused(f"bucket {bucket}: {figures.total.objects:,} objects were written, and the ranges count otherwise")
+        if sum(piece.objects for piece in listing.pieces) != figures.rows:
+            raise Refused(f"bucket {bucket}: {figures.rows:,} objects were written, and the ranges count otherwise")
         return replace(figures, listing=listing)
 
     try:

@@ -17,6 +17,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.references.kinds.columns import where_clause
 from orphan_pipeline.references.refusals import connection_refusal, refusal, refusing
 from orphan_pipeline.settings.model import ReferenceSettings
 
@@ -109,7 +110,7 @@ def open_cut(
     table or column that is missing, may not be read, is under row-level security, or cannot be locked in time.
     """
     wanted = limits or Limits()
-    names = dict.fromkeys(source.database for source in sources)
+    names = dict.fromkeys(source.database for source in sources if source.of_postgres)
     with ExitStack() as stack:
         connections = {name: stack.enter_context(closing(_connect(name, databases[name]))) for name in names}
         found = {}
@@ -130,7 +131,7 @@ def open_cut(
 def source_statement(source: ReferenceSettings) -> sql.Composed:
     """The one column that a source reads, as a statement."""
     if source.table is not None and source.column is not None:
-        return sql.SQL("SELECT {} FROM {}").format(sql.Identifier(source.column), table_identifier(source.table))
+        return sql.SQL("SELECT {} FROM {} {}").format(sql.Identifier(source.column), table_identifier(source.table), where_clause(source))
     return sql.SQL("SELECT q.* FROM ({}\n) AS q").format(source_sql(source))
 
 

@@ -17,13 +17,15 @@ from orphan_pipeline.references.cut import (
     source_statement,
     table_identifier,
 )
-from orphan_pipeline.references.documents import PROBLEMS, document_statement
+from orphan_pipeline.references.documents import document_statement
+from orphan_pipeline.references.kinds.columns import column_statement, where_clause
+from orphan_pipeline.references.problems import problem_text
 from orphan_pipeline.references.refusals import one_line, refusal
+from orphan_pipeline.references.variants import is_glob
 from orphan_pipeline.settings.json_paths import JsonPath
 from orphan_pipeline.settings.model import ReferenceSettings
 
 BATCH_ROWS = 20_000
-EMPTY = "the value is an empty string, which is no key; leave such rows out of the source, or correct them"
 
 IDENTITY = sql.SQL("""
 SELECT c.relkind::text,
@@ -38,18 +40,10 @@ SELECT t.typname::text, t.typcategory::text, pg_catalog.format_type(t.oid, NULL)
 FROM pg_catalog.pg_type AS t WHERE t.oid = {oid}::oid
 """)
 
-# As text these are what the application sees. An array, a JSON string or a bytea is not: '{{a.jpg}}', '"a.jpg"'.
-KEY_CATEGORIES = {"S", "N", "E"}
 DOCUMENT_TYPES = {"jsonb", "json", "text", "varchar", "bpchar"}
 
-STATEMENT = """
-SELECT (row_number() OVER ())::text, q.key::text, CASE WHEN q.key::text = '' THEN '' END
-FROM ({statement}
-) AS q(key)
-"""
-
 UNPARSED = """
-SELECT source.row_id FROM (SELECT {row_id} AS row_id, {column}::text AS document FROM {table}) AS source
+SELECT source.row_id FROM (SELECT {row_id} AS row_id, {column}::text AS document FROM {table} {where}) AS source
 WHERE NOT pg_input_is_valid(source.document, 'jsonb') LIMIT 1
 """
 
@@ -82,6 +76,11 @@ class Reading:
     statement: sql.Composed
     find_unparsed: sql.Composed | None
 
+    @property
+    def globs(self) -> tuple[str, ...]:
+        """The templates of `variants` that stand for keys that nobody has listed."""
+        return tuple(template for template in self.source.variants if is_glob(template))
+
     def refused(self, row_id: str, why: str) -> Refused:
         return Refused(f"{self._what}: {self.identity.label(row_id)}: {why}")
 
@@ -112,7 +111,7 @@ class Reading:
             while batch := cast(Batch, cursor.fetchmany(BATCH_ROWS)):
                 for row_id, _, problem in batch:
                     if problem is not None:
-                        raise self.refused(row_id, str(PROBLEMS.validate_json(problem)) if problem else EMPTY)
+                        raise self.refused(row_id, problem_text(problem))
                 yield batch
 
     def _unparsed(self, error: psycopg.DataError) -> Refused:
@@ -136,9 +135,9 @@ def prepare(source: ReferenceSettings, cut: Cut) -> Reading:
 
 def count_rows(source: ReferenceSettings, connection: Connection) -> int:
     """Rows of the source's table, or of its statement's answer. Raises Refused when PostgreSQL refuses."""
-    what = table_identifier(source.table) if source.table is not None else sql.SQL("({}\n)").format(source_sql(source))
+    what = _rows(source) if source.table is not None else sql.SQL("({}\n) AS q").format(source_sql(source))
     try:
-        row = connection.execute(sql.SQL("SELECT count(*) FROM {} AS q").format(what)).fetchone()
+        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(what)).fetchone()
     except psycopg.Error as error:
         raise refusal(error, f"source {source.name} in database {source.database}") from None
     assert row is not None  # count(*) gives one row
@@ -149,54 +148,55 @@ def count_rows(source: ReferenceSettings, connection: Connection) -> int:
 def _of_table(source: ReferenceSettings, cut: Cut) -> Reading:
     assert source.table is not None
     assert source.column is not None
-    [(name, _, shown_type)] = _column_types(source, cut)
+    [of_type] = _column_types(source, cut)
+    table, column = table_identifier(source.table), sql.Identifier(source.column)
+    identity = _identity(table, cut.connection)
+    if not source.json_paths:
+        rows = _rows(source)
+        statement = column_statement(source, cut.connection, row_id=identity.expression, column=column, rows=rows, of_type=of_type)
+        return Reading(source=source, cut=cut, identity=identity, statement=statement, find_unparsed=None)
+    name, _, shown_type = of_type
     if name not in DOCUMENT_TYPES:
         raise Refused(
             f"source {source.name} in database {source.database}: column {source.column} is of type {shown_type}, "
             f"expected jsonb, json, or text that holds JSON"
         )
-    table, column = table_identifier(source.table), sql.Identifier(source.column)
-    identity = _identity(table, cut.connection)
     is_jsonb = name == "jsonb"
     return Reading(
         source=source,
         cut=cut,
         identity=identity,
         statement=document_statement(
-            table=sql.SQL("{} {}").format(table, where_clause(source)),
+            table=_rows(source),
             row_id=identity.expression,
             document=column if is_jsonb else sql.SQL("{}::text::jsonb").format(column),
             fenced=not is_jsonb,
             json_paths=[JsonPath(path) for path in source.json_paths],
             ignore=[JsonPath(path) for path in source.ignore],
         ),
-        find_unparsed=None if is_jsonb else sql.SQL(UNPARSED).format(row_id=identity.expression, column=column, table=table),
+        find_unparsed=None
+        if is_jsonb
+        else sql.SQL(UNPARSED).format(row_id=identity.expression, column=column, table=table, where=where_clause(source)),
     )
 
 
 def _of_statement(source: ReferenceSettings, cut: Cut) -> Reading:
     types = _column_types(source, cut)
-    what = f"source {source.name} in database {source.database}"
     if len(types) != 1:
-        raise Refused(f"{what}: its sql gives {len(types)} columns, expected exactly one, the key")
-    [(name, category, shown_type)] = types
-    if category not in KEY_CATEGORIES and name != "uuid":
         raise Refused(
-            f"{what}: its sql gives a column of type {shown_type}, expected text "
-            f"(of JSON take the string with ->>, of an array its elements with unnest)"
+            f"source {source.name} in database {source.database}: its sql gives {len(types)} columns, expected exactly one, the key"
         )
-    return Reading(
-        source=source,
-        cut=cut,
-        identity=IN_ANSWER,
-        statement=sql.SQL(STATEMENT).format(statement=source_sql(source)),
-        find_unparsed=None,
+    answer = sql.SQL("({}\n) AS q(key)").format(source_sql(source))
+    statement = column_statement(
+        source, cut.connection, row_id=IN_ANSWER.expression, column=sql.SQL("q.key"), rows=answer, of_type=types[0]
     )
+    return Reading(source=source, cut=cut, identity=IN_ANSWER, statement=statement, find_unparsed=None)
 
 
-def where_clause(source: ReferenceSettings) -> sql.Composable:
-    """The operator's own condition, on lines of its own, since it may end in a `--` comment."""
-    return sql.SQL(f"WHERE (\n{source.where}\n)") if source.where is not None else sql.SQL("")
+def _rows(source: ReferenceSettings) -> sql.Composed:
+    """The table and the condition: what may stand behind FROM."""
+    assert source.table is not None
+    return sql.SQL("{} {}").format(table_identifier(source.table), where_clause(source))
 
 
 def _column_types(source: ReferenceSettings, cut: Cut) -> list[tuple[str, str, str]]:

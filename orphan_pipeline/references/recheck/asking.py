@@ -8,6 +8,7 @@ when A is looked at again. With more of them all but the last are looked at twic
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -19,7 +20,10 @@ from orphan_pipeline.duck import duck
 from orphan_pipeline.elapsed import elapsed
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
-from orphan_pipeline.references.recheck.reading import read_keys
+from orphan_pipeline.references.derived import glob_matches_sql
+from orphan_pipeline.references.kinds.files import OpenFile, open_files
+from orphan_pipeline.references.normalise import teach
+from orphan_pipeline.references.recheck.reading import read_keys, reading_of
 from orphan_pipeline.references.recheck.ways import Keys, Way, narrowed, raws_of, slices, way_of
 from orphan_pipeline.settings.model import ReferenceSettings
 
@@ -31,6 +35,11 @@ KEY = pa.schema([pa.field("key", pa.string())])
 PREPARE = "SET disabled_optimizers = 'build_side_probe_side'"
 FILL = "CREATE OR REPLACE TEMP TABLE asked AS SELECT DISTINCT key FROM asked_keys"
 IN_USE = "SELECT DISTINCT found.key FROM found SEMI JOIN asked USING (key)"
+
+# A glob keeps what it matches for some key of its source: these are held, on disk where they are too many, for as long as it takes.
+HOLD = "CREATE OR REPLACE TEMP TABLE parents AS SELECT DISTINCT key FROM found"
+LET_GO = "DROP TABLE parents"
+HELD_IN_USE = "SELECT DISTINCT parents.key FROM parents SEMI JOIN asked USING (key)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +71,7 @@ class Asker:
     def __enter__(self) -> Self:
         self._connection = self._stack.enter_context(duck(self._spill_under, memory_bytes=MEMORY_BYTES))
         self._connection.execute(PREPARE)
+        teach(self._connection)
         self._second = self._stack.enter_context(self._connection.cursor())  # for while the first is reading
         return self
 
@@ -71,9 +81,11 @@ class Asker:
     def ways(self, keys: Keys) -> Sequence[Way]:
         """How each source is asked: found out once, with keys of the plan, and kept."""
         if not self._ways:
-            with open_cut(self._databases, self._sources, limits=self._limits) as cuts:
+            of_postgres = [source for source in self._sources if source.of_postgres]
+            with open_cut(self._databases, of_postgres, limits=self._limits) as cuts:
                 for source in self._sources:
-                    self._ways[source.name] = self._way(source, cuts[source.database], keys)
+                    place = cuts[source.database] if source.of_postgres else None
+                    self._ways[source.name] = self._way(source, place, keys)
         return list(self._ways.values())
 
     def ask(self, keys: Keys) -> Asked:
@@ -84,34 +96,54 @@ class Asker:
         self._connection.register("asked_keys", pa.table({"key": keys}))
         self._connection.execute(FILL)
         self._connection.unregister("asked_keys")
-        for database in looks([source.database for source in self._sources]):
-            own = [way for way in ways if way.source.database == database]
+        files = open_files(self._sources, now=datetime.now(UTC))
+        for way in ways:
+            if not way.source.of_postgres:
+                in_use.update((key, way.source.name) for key in self._in_use(way, files[way.source.name], keys))
+        for database in looks([source.database for source in self._sources if source.of_postgres]):
+            own = [way for way in ways if way.source.of_postgres and way.source.database == database]
             with open_cut({database: self._databases[database]}, [way.source for way in own], limits=self._limits) as cuts:
                 for way in own:
                     for key in self._in_use(way, cuts[database], keys):
                         in_use.setdefault(key, way.source.name)
         return Asked(in_use=in_use, began=began, seconds=elapsed() - began)
 
-    def _way(self, source: ReferenceSettings, cut: Cut, keys: Keys) -> Way:
+    def _way(self, source: ReferenceSettings, cut: Cut | None, keys: Keys) -> Way:
+        if cut is None:
+            return Way(source=source, form=None, why="it is a file")
         if self._by == "pass":
             return Way(source=source, form=None, why="recheck_by is pass")
         return way_of(source, cut, self._connection, keys)
 
-    def _in_use(self, way: Way, cut: Cut, keys: Keys) -> list[str]:
-        with self._streamed(self._read(way, cut, keys)) as found:
+    def _in_use(self, way: Way, place: Cut | OpenFile, keys: Keys) -> list[str]:
+        globs = () if way.form is not None else reading_of(way.source, place).globs
+        with self._streamed(self._read(way, place, keys)) as found:
             self._connection.register("found", found)
             try:
-                return [key for (key,) in self._connection.execute(IN_USE).fetchall()]
+                if not globs:
+                    return self._keys(IN_USE)
+                self._connection.execute(HOLD).fetchall()
             finally:
                 self._connection.unregister("found")
+        in_use = self._keys(HELD_IN_USE)
+        for template in globs:
+            matches, parameters = glob_matches_sql(template, objects="asked", parents="parents")
+            in_use += self._keys(matches, parameters)
+        self._connection.execute(LET_GO)
+        return in_use
 
-    def _read(self, way: Way, cut: Cut, keys: Keys) -> Iterator[pa.Table]:
+    def _keys(self, query: str, parameters: Mapping[str, str] | None = None) -> list[str]:
+        return [row[0] for row in self._connection.execute(query, dict(parameters or {})).fetchall()]
+
+    def _read(self, way: Way, place: Cut | OpenFile, keys: Keys) -> Iterator[pa.Table]:
         if way.form is None:
-            yield from read_keys(way.source, cut, spill_under=self._spill_under)
+            yield from read_keys(reading_of(way.source, place), spill_under=self._spill_under)
             return
+        assert isinstance(place, Cut)
         for some in slices(keys):
             raws = raws_of(way.source, self._second, some)
-            yield from read_keys(narrowed(way.source, way.form, raws, cut), cut, spill_under=self._spill_under)
+            narrow = narrowed(way.source, way.form, raws, place)
+            yield from read_keys(reading_of(narrow, place), spill_under=self._spill_under)
 
     @contextmanager
     def _streamed(self, tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatchReader]:

@@ -8,13 +8,21 @@ import pyarrow as pa
 
 from orphan_pipeline.duck import duck
 from orphan_pipeline.references.cut import Cut
-from orphan_pipeline.references.extract import prepare
-from orphan_pipeline.references.snapshot import DUCKDB_BYTES, Tally, keys_of
+from orphan_pipeline.references.extract import Reading, prepare
+from orphan_pipeline.references.kinds.files import FileReading, OpenFile
+from orphan_pipeline.references.normalise import teach
+from orphan_pipeline.references.snapshot import DUCKDB_BYTES, _keys, _Tally
 from orphan_pipeline.settings.model import ReferenceSettings
 
 
-def read_keys(source: ReferenceSettings, cut: Cut, *, spill_under: Path) -> Iterator[pa.Table]:
+def reading_of(source: ReferenceSettings, place: Cut | OpenFile) -> Reading | FileReading:
+    """`.globs` are the templates with a `*` that keep more than the keys."""
+    return FileReading(opened=place) if isinstance(place, OpenFile) else prepare(source, place)
+
+
+def read_keys(reading: Reading | FileReading, *, spill_under: Path) -> Iterator[pa.Table]:
     """Tables with a column `key`, derived keys too, in a stream. Raises Refused for the first row that is not as declared."""
     with duck(spill_under, memory_bytes=DUCKDB_BYTES) as connection:
-        for table in keys_of(prepare(source, cut), connection, Tally()):
+        teach(connection)
+        for table in _keys(reading, connection, _Tally()):
             yield table.select(["key"])

@@ -123,7 +123,7 @@ def _forms(source: ReferenceSettings, cut: Cut) -> list[Form] | str:
         return "its key rules cannot be undone"
     if source.variants:
         return "its variants are derived from keys that are not known beforehand"
-    if getattr(source, "pattern", None) is not None:  # free text: no index holds what a pattern finds in it
+    if source.pattern is not None:
         return "its keys stand inside free text"
     return _forms_of_statement(source, cut) if source.table is None else _forms_of_table(source, cut)
 
