@@ -15,6 +15,7 @@ from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from orphan_pipeline.deletion.ledger import GONE, Answer, Ledger, Planned
 from orphan_pipeline.deletion.recheck.blocks import Block, block_size, read_block
@@ -25,8 +26,12 @@ from orphan_pipeline.references.recheck.asking import Asked
 from orphan_pipeline.references.recheck.ways import KEYS_A_STATEMENT, Keys, Way
 
 SHOWN = 10
-STANDS = ("restored", "newer")
-"""Outcomes of a restore after which something stands under the key."""
+ATTEMPTS = 4
+FINE = ("restored", "newer", "deleted_again")
+"""Outcomes of a restore after which something stands under the key; or somebody deleted it after us: that is the application's own
+doing, and its reference dangles by its own doing."""
+
+MAY_PASS = ("lost", "refused")
 
 
 class Asks(Protocol):
@@ -80,6 +85,7 @@ class Recheck:
         self._asker, self._plan, self._ledger, self._bring_back, self._report = asker, plan, ledger, bring_back, report
         _, sample = read_block(plan, 0, 1 + KEYS_A_STATEMENT // 1000)
         self._ways = asker.ways(sample)
+        self._max_age = max_age
         self._size = block_size(by_index=all(way.form is not None for way in self._ways), max_age=max_age, keys_per_second=keys_per_second)
         self._asking, self._changing = Lock(), Lock()
         self._blocks: tuple[Block, ...] = ()
@@ -128,15 +134,22 @@ class Recheck:
         chunks, coming = read_block(self._plan, chunk, self._size.chunks)
         if chunk not in chunks:
             raise Refused(f"{self._plan}: there is no chunk {chunk}: was the plan edited?")
-        asked = self._ask_with(coming)
-        block = Block(chunks=chunks, in_use=asked.in_use, until=asked.began + self._size.seconds)
-        if not block.fresh:
-            raise Refused(
-                f"asking the databases again took {asked.seconds:.0f} s, longer than an answer may be used "
-                f"({self._size.seconds:.0f} s): make the index that `check` names, or raise deletion.recheck_max_age"
-            )
-        self._blocks = (*(known for known in self._blocks if known.fresh), block)
-        return block
+        while True:
+            asked = self._ask_with(coming)
+            if asked.seconds >= self._max_age.total_seconds():
+                raise Refused(
+                    f"asking the databases again took {asked.seconds:.0f} s, longer than an answer may be used "
+                    f"({self._max_age.total_seconds():.0f} s): make the index that `check` names, or raise deletion.recheck_max_age"
+                )
+            block = Block(chunks=chunks, in_use=asked.in_use, until=asked.began + self._use_for(asked))
+            if block.fresh:
+                self._blocks = (*(known for known in self._blocks if known.fresh), block)
+                return block
+            # Bringing back took so long that the answer is old: nothing is left to be brought back, so the next one will not be.
+
+    def _use_for(self, asked: Asked) -> float:
+        """Seconds. Where asking is slow for once, an answer is worth a little more, but never beyond `max_age`."""
+        return min(self._max_age.total_seconds(), max(self._size.seconds, 3 * asked.seconds))
 
     def _ask_after(self) -> None:
         self._ask_with(pa.chunked_array([], pa.string()))
@@ -172,7 +185,7 @@ class Recheck:
         if not back:
             return
         keys = [key for some in back.values() for key in some]
-        outcomes = self._bring_back(keys, sorted(back))
+        outcomes = self._brought_back(keys, sorted(back))
         self.figures.brought_back.update(outcomes)
         for key in keys[:SHOWN]:
             self._report(f"asked again after its chunk: source {in_use[key]} is using {key!r}: {outcomes.get(key, 'not looked at')}")
@@ -180,12 +193,27 @@ class Recheck:
             self._report(f"asked again after their chunks: {len(keys) - SHOWN:,} more keys are in use and were brought back")
         for key in keys:
             outcome = outcomes.get(key, "not looked at")
-            # Somebody deleted it after us: that is the application's own doing, and its reference dangles by its own doing.
-            if outcome not in (*STANDS, "deleted_again"):
+            if outcome not in FINE:
                 raise Refused(
                     f"{key!r} became referenced by source {in_use[key]} after it was deleted, and could not be brought back ({outcome}): "
                     f"orphan-pipeline restore --key {key!r}"
                 )
+
+    def _brought_back(self, keys: Sequence[str], chunks: Sequence[int]) -> dict[str, str]:
+        """The application may be writing under these very keys: what seems lost is looked at again before it is called so."""
+        outcomes: dict[str, str] = {}
+
+        def attempt() -> list[str]:
+            outcomes.update(self._bring_back([key for key in keys if outcomes.get(key) not in FINE], chunks))
+            return [key for key in keys if outcomes.get(key) in MAY_PASS]
+
+        Retrying(
+            retry=retry_if_result(bool),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.5, max=5),
+            retry_error_callback=lambda _: None,
+        )(attempt)
+        return outcomes
 
     def _left_by_former_runs(self) -> dict[int, _Gone]:
         """What went in chunks that were finished and not asked after: the run that finished them was killed."""
