@@ -8,8 +8,9 @@ should do no harm twice; `reference` is the same then. The hook's `options` are 
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
@@ -64,11 +65,11 @@ def cloudfront(chunk: ChunkAfter, *, distribution_id: str, path: str = "/", regi
     if not chunk.gone:
         return
     items = [path + quote(key, safe=SAFE_IN_PATHS) for key in chunk.gone]
-    client = boto3.session.Session().client("cloudfront", region_name=region, endpoint_url=endpoint)
-    client.create_invalidation(
-        DistributionId=distribution_id,
-        InvalidationBatch={"Paths": {"Quantity": len(items), "Items": items}, "CallerReference": chunk.reference},
-    )
+    with closing(boto3.session.Session().client("cloudfront", region_name=region, endpoint_url=endpoint)) as client:
+        client.create_invalidation(
+            DistributionId=distribution_id,
+            InvalidationBatch={"Paths": {"Quantity": len(items), "Items": items}, "CallerReference": chunk.reference},
+        )
 
 
 def webhook(chunk: ChunkAfter, *, url: str) -> None:
@@ -94,5 +95,8 @@ def webhook(chunk: ChunkAfter, *, url: str) -> None:
     try:
         with urlopen(Request(url, data=json.dumps(body).encode(), headers=headers), timeout=TIMEOUT_SECONDS):
             pass
+    except HTTPError as error:
+        with error:
+            raise ConnectionError(f"the webhook does not take it: status {error.code}") from None
     except URLError as error:
         raise ConnectionError(f"the webhook does not take it: {error.reason}") from None
