@@ -67,9 +67,9 @@ NOTHING = Amount(0, 0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InventoryFigures:
     """What the inventory stage wrote down. `started_at`: nothing of it was looked at before (by the store's clock; for a report, the
-    start of its scan). `total`, `unowned`, `prefixes` and `storage_classes` are of current objects; `noncurrent` and `delete_markers` are known
-    where versions were asked for. `store_clock` and `host_clock` are one moment by two clocks, before the first page was read. `cuts` divide the
-    keys evenly, for the next listing. `listing` and `report` tell of the source: one of them is None.
+    start of its scan). `total`, `unowned`, `prefixes` and `storage_classes` are of current objects; `noncurrent` and `delete_markers` (of
+    any age) are only known where versions were asked for. `store_clock` and `host_clock` are one moment by two clocks, before the first
+    page was read. `cuts` divide the keys evenly, for the next listing. `listing` and `report` tell of the source: one of them is None.
     """
 
     started_at: datetime

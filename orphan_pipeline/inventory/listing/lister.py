@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.asking import Asker, Question
-from orphan_pipeline.inventory.listing.page import Page
+from orphan_pipeline.inventory.listing.page import Page, Token
 from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, between, cuts_around, merged
 
 LEVELS_IN_ORDER = 1
@@ -30,8 +30,8 @@ MOST_FOLDERS = 500
 """A level with more folders on one page is listed flat: a request a folder would cost more than it saves."""
 
 FOLDERS_A_WORKER = 64
-"""So many folders are asked for one by one, in all. Beyond them a folder that holds more folders is listed flat: on a store where keys do not
-cut, and with a few keys in each folder, requests would otherwise be as many as folders."""
+"""So many folders are asked for one by one, in all. Beyond them a folder that holds more folders is listed flat: on a store where keys do
+not cut, and with a few keys in each folder, requests would otherwise be as many as folders."""
 
 PAGES_BEFORE_A_CUT = 2
 ENOUGH_TO_DO = 4
@@ -223,7 +223,8 @@ class Lister:
                 following = piece.first if piece.first is not None else following
 
     def _list(self, piece: Piece) -> None:
-        remembered, renew_at = "", 1
+        remembered: Token | None = None
+        renew_at = 1
         while True:
             asked = Question(prefix=piece.prefix, after=piece.after, token=piece.token, delimiter=piece.levels > 0)
             page = self._asker.ask(asked)
@@ -237,7 +238,7 @@ class Lister:
                 raise Refused(f"bucket {self._bucket}: the list of {asked} goes in a circle (a former continuation token came again)")
             # Brent's way to notice a circle of any length by remembering one token.
             if piece.pages == renew_at:
-                remembered, renew_at = page.next_token or "", 2 * renew_at
+                remembered, renew_at = page.next_token, 2 * renew_at
             piece.token = page.next_token
 
     def _flat_is_better(self, piece: Piece, page: Page) -> bool:
@@ -261,8 +262,8 @@ class Lister:
         return any(path.startswith(prefix) and path != prefix for path in self._declared)
 
     def _levels_below(self, piece: Piece, folder: str) -> int:
-        """A level more only while there is too little to do: a request a folder must not become the listing. Levels are spent below declared
-        prefixes, and on the way to them, before they are spent elsewhere."""
+        """A level more only while there is too little to do: a request a folder must not become the listing. Levels are spent below
+        declared prefixes, and on the way to them, before they are spent elsewhere."""
         if self._above_declared(folder):
             return max(piece.levels - 1, 1)
         if folder in self._declared:
@@ -276,7 +277,9 @@ class Lister:
         keys = page.objects["key"]
         self._refuse_strangers(piece, page)
         # Only this worker moves the piece's position; what takes time is looked at before the lock.
-        ascending = _ascending(keys, after=piece.position, strictly=not self._versions) and list(page.common_prefixes) == sorted(page.common_prefixes)
+        ascending = _ascending(keys, after=piece.position, strictly=not self._versions) and list(page.common_prefixes) == sorted(
+            page.common_prefixes
+        )
         with self._lock:
             if not ascending:
                 self._in_order = self._may_cut = False

@@ -14,7 +14,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.listing.asking import Question
 from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
-from orphan_pipeline.inventory.listing.pages import Page
+from orphan_pipeline.inventory.listing.page import Page, Token
 
 KEYS = st.sets(
     st.text("ab/", min_size=1, max_size=6)
@@ -40,7 +40,7 @@ class Store:
     def ask(self, question: Question) -> Page:
         with self._lock:
             self.requests += 1
-        start = int(question.token) if question.token is not None else 0
+        start = int(str(question.token)) if question.token is not None else 0
         after = "" if question.token is not None else question.after
         most = question.most or self.page
         found: list[str] = []
@@ -145,7 +145,7 @@ def test_keys_of_another_prefix_are_refused() -> None:
 def test_a_list_that_goes_in_a_circle_is_refused() -> None:
     class Circle(Store):
         def ask(self, question: Question) -> Page:
-            tokens = {None: "1", "1": "2", "2": "3", "3": "1"}
+            tokens: dict[Token | None, str] = {None: "1", "1": "2", "2": "3", "3": "1"}
             return Page(objects=batch_of([]), common_prefixes=(), truncated=True, next_token=tokens[question.token], fast=True)
 
     with pytest.raises(Refused, match="goes in a circle"):

@@ -206,10 +206,10 @@ def test_an_etag_loses_its_quotes_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["ORC", "Parquet"])
 def test_columns_that_differ_from_the_manifest_are_refused(tmp_path: Path, form: str) -> None:
     content = report_file(form, "source", FIELDS, [Version(key="a", latest=False)])
-    with pytest.raises(Refused, match=r"its columns are not those of the manifest's fileSchema \(isdeletemarker, islatest\)"):
+    with pytest.raises(Refused, match=r"its columns are not those of the manifest's fileSchema \(isdeletemarker, islatest, versionid\)"):
         _read(tmp_path, form, content, VERSIONED)
     content = report_file(form, "source", VERSIONED, [Version(key="a", latest=False)])
-    with pytest.raises(Refused, match=r"its columns are not those of the manifest's fileSchema \(isdeletemarker, islatest\)"):
+    with pytest.raises(Refused, match=r"its columns are not those of the manifest's fileSchema \(isdeletemarker, islatest, versionid\)"):
         _read(tmp_path, form, content, FIELDS)
 
 
