@@ -114,6 +114,7 @@ def write_inventory(
             writer.write_table(table)
             sample.add(table["key"])
             progress.add(table.num_rows)
+            del table  # or it would be held while the next one is made
     progress.finish()
     with duck(folder) as connection:
         amounts = [_AmountOf(*row) for row in rows(connection, AMOUNTS, {"inventory": str(path)})]
@@ -163,8 +164,11 @@ def _with_owner(
     for some in _by_row_group(pages):
         query = WITH_OWNER if some[0].schema == VERSIONS else WITH_OWNER_CURRENT_ONLY
         connection.register("listed", pa.Table.from_batches(some))
-        yield arrow_table(connection, query.format(partition=partition), parameters).select(INVENTORY.names).cast(INVENTORY)
+        table = arrow_table(connection, query.format(partition=partition), parameters).select(INVENTORY.names).cast(INVENTORY)
         connection.unregister("listed")
+        some.clear()  # or the pages would be held as long as the table
+        yield table
+        del table
 
 
 def _by_row_group(pages: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

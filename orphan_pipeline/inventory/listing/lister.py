@@ -242,9 +242,10 @@ class Lister:
             piece.token = page.next_token
 
     def _flat_is_better(self, piece: Piece, page: Page) -> bool:
-        if page.truncated and self._may_cut:
-            return True  # keys cut it better
-        return len(page.common_prefixes) > min(MOST_FOLDERS, self._folders_left) and not self._above_declared(piece.prefix)
+        too_many = len(page.common_prefixes) > min(MOST_FOLDERS, self._folders_left)
+        if self._may_cut:
+            return page.truncated or too_many  # keys cut it better
+        return too_many and not self._above_declared(piece.prefix)
 
     def _make_flat(self, piece: Piece) -> None:
         """Lists it without its folders; but what is declared below it is cut off at once, where keys may cut."""

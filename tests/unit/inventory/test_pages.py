@@ -181,7 +181,8 @@ def version(key: str, version_id: str, *, latest: bool, marker: bool, etag: str,
     tag = "DeleteMarker" if marker else "Version"
     content = "" if marker else f"<ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size><StorageClass>GLACIER</StorageClass>"
     return (
-        f"<{tag}><Key>{escape(quote_plus(key, safe='/'))}</Key><VersionId>{version_id}</VersionId><IsLatest>{str(latest).lower()}</IsLatest>"
+        f"<{tag}><Key>{escape(quote_plus(key, safe='/'))}</Key><VersionId>{version_id}</VersionId>"
+        f"<IsLatest>{str(latest).lower()}</IsLatest>"
         f"<LastModified>2026-01-02T03:04:05.678Z</LastModified>{content}{extra}</{tag}>"
     )
 
