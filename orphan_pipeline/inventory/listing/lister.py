@@ -275,8 +275,12 @@ class Lister:
 
     def _accept(self, piece: Piece, page: Page) -> tuple[pa.RecordBatch, bool]:
         """Checks a page against its piece, and takes note of it; gives what of it belongs to the piece, and whether that was the last."""
-        keys = page.objects["key"]
         self._refuse_strangers(piece, page)
+        objects, keys = page.objects, page.objects["key"]
+        if self._versions and len(keys) and keys[0].as_py() <= piece.after:
+            # Some stores (Ceph before 2025) begin with the versions of the very key after which they were asked.
+            objects = objects.filter(pc.greater(keys, pa.scalar(piece.after)))
+            keys = objects["key"]
         # Only this worker moves the piece's position; what takes time is looked at before the lock.
         ascending = _ascending(keys, after=piece.position, strictly=not self._versions) and list(page.common_prefixes) == sorted(
             page.common_prefixes
@@ -286,9 +290,9 @@ class Lister:
                 self._in_order = self._may_cut = False
                 if self._was_cut:
                     raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (below prefix {piece.prefix!r})")
-            batch, passed = page.objects, False
+            batch, passed = objects, False
             if piece.until is not None and len(keys) and keys[-1].as_py() > piece.until:
-                batch, passed = page.objects.filter(pc.less_equal(keys, pa.scalar(piece.until))), True
+                batch, passed = objects.filter(pc.less_equal(keys, pa.scalar(piece.until))), True
                 piece.beyond = keys[batch.num_rows].as_py()
             if batch.num_rows and self._place(batch, 0) == (piece.position, piece.version):
                 batch = batch.slice(1)  # said twice, at the end of one page and the beginning of the next

@@ -165,11 +165,10 @@ def test_requests_are_under_way_at_the_same_time(moto: ObjectStore, bucket: str)
     """Threads take turns at work, not at waiting: no answer comes here before three requests have been sent."""
     three = threading.Barrier(3)
 
-    def held_back(number: int, _: str) -> Fault | None:
-        if 1 <= number <= 3:  # the first is the root, before there are folders to ask for
-            three.wait(timeout=60)
-        return None
+    def held_back(_: Answer) -> None:
+        three.wait(timeout=30)
 
-    keys, _ = listed(moto, bucket, held_back, timeout=60)
+    # The first is the root, before there are folders to ask for.
+    keys, _ = listed(moto, bucket, lambda number, _target: held_back if 1 <= number <= 3 else None, timeout=60)
     assert keys == KEYS
     assert not three.broken

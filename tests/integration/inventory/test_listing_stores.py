@@ -23,6 +23,7 @@ from orphan_pipeline.inventory.listing.page import Kind
 from orphan_pipeline.inventory.prefixes import OwnedPrefix
 from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
 from orphan_pipeline.inventory.take import take_inventory
+from orphan_pipeline.progress import Progress
 from orphan_pipeline.settings.model import InventorySettings
 
 # Legal everywhere, and each of them once the death of a script.
@@ -211,13 +212,15 @@ def test_every_version_and_delete_marker_is_there_where_asked(store: ObjectStore
     client.put_object(Bucket=bucket, Key=keys[5], Body=b"again")
     said = client.list_object_versions(Bucket=bucket)
     expected = {
-        (one["Key"], one["VersionId"], one["IsLatest"], marker, one.get("Size", 0), one.get("ETag", "").strip('"'))
+        (one["Key"], one["VersionId"], one["IsLatest"], marker, one.get("Size", 0), str(one.get("ETag", "")).strip('"'))
         for records, marker in ((said["Versions"], False), (said["DeleteMarkers"], True))
         for one in records
     }
     asker = Asker(client, bucket, connections=4, page_keys=3, kind=Kind.VERSIONS)
+    # Not cut by keys: moto passes over the first key after a marker that is no key of its own (and is found out, and listed again).
+    lister = Lister(asker, bucket, concurrency=4, in_order=False, versions=True)
     with closing(asker):
-        paged = [row for batch in Lister(asker, bucket, concurrency=4, in_order=True, versions=True).batches() for row in batch.to_pylist()]
+        paged = [row for batch in lister.batches() for row in batch.to_pylist()]
     names = ("key", "version_id", "is_latest", "is_delete_marker", "size", "etag")
     assert sorted(tuple(row[name] for name in names) for row in paged) == sorted(expected)
 
@@ -248,11 +251,10 @@ def test_the_expected_end_counts_from_the_last_inventory(
     put(moto, bucket, ["a/1", "a/2", "b"])
     last = take(moto, bucket, tmp_path)
     totals: list[int | None] = []
-    progress = snapshot.Progress
 
     def spying(*arguments: Any, total: int | None, **others: Any) -> Any:
         totals.append(total)
-        return progress(*arguments, total=total, **others)
+        return Progress(*arguments, total=total, **others)
 
     monkeypatch.setattr(snapshot, "Progress", spying)
     take(moto, bucket, tmp_path, last=last)
