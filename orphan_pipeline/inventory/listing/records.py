@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 Places = npt.NDArray[np.int64]
 
 MOST_TEMPLATES = 12
-LONGEST_TEMPLATE = 4096
+LONGEST_TEMPLATE = 16_384
 _TAG = re.compile(rb"<([^<>]*)>([^<]*)")
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9]*")
 WORD = 8
