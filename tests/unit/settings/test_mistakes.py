@@ -127,7 +127,7 @@ MISTAKES = [
     ("bucket: acme-media", "bucket: acme-media\n    inventory: {from: listing, concurrency: 0}",
      "8: buckets.media.inventory.concurrency: found 0, expected a whole number from 1 to 256"),
     ("bucket: acme-media", "bucket: acme-media\n    inventory: {source: listing}",
-     "8: buckets.media.inventory.source: unknown name, expected one of from, concurrency, manifest, max_age"),
+     "8: buckets.media.inventory.source: unknown name, expected one of from, concurrency, versions, manifest, max_age"),
     ("bucket: acme-media", "bucket: acme-media\n    protect: ['!keep/']",
      "8: buckets.media.protect[0]: found '!keep/', "
      "expected a glob that protects: one that begins with ! would take protection away"),
