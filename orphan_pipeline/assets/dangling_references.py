@@ -1,6 +1,5 @@
 """The asset `dangling_references`: references whose object is not there. Reported, never repaired."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
 from orphan_pipeline.orphans.dangling import DANGLING, write_dangling
 from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest, read_manifests
-from orphan_pipeline.orphans.pauses import pause_if_missed, refusal_line
+from orphan_pipeline.orphans.pauses import refusal_line, standing_pause, with_what_is_missed
 from orphan_pipeline.references.snapshot import ReferenceFigures
 from orphan_pipeline.settings.model import BucketSettings
 
@@ -39,11 +38,9 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
             sweep.figures("inventory", InventoryFigures)  # refuses where a snapshot of this sweep is missing
             sweep.figures("references", ReferenceFigures)
             with sweep.writing("dangling") as folder:
-                figures = write_dangling(sweep, folder)
-                pause = pause_if_missed(lake, sweep, at=datetime.now(UTC))
-                if pause is not None:
-                    figures = replace(figures, missed=pause.keys, missed_sample=pause.sample, pause=pause.digest)
+                figures = with_what_is_missed(lake, sweep, write_dangling(sweep, folder), at=datetime.now(UTC))
                 write_document(folder / FIGURES, DanglingFigures, figures)
+            pause = standing_pause(lake)
         return dg.MaterializeResult(
             metadata={
                 **table_metadata(

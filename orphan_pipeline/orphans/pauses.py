@@ -6,7 +6,7 @@ restored, or until somebody approves its digest; what was approved once is not m
 is missed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from orphan_pipeline.lake.files import read_document, sha256_of, write_document,
 from orphan_pipeline.lake.layout import BucketLake, SweepFolder
 from orphan_pipeline.orphans import queries
 from orphan_pipeline.orphans.approvals import approved
+from orphan_pipeline.orphans.manifest import DanglingFigures
 
 PAUSE = "pause.json"
 MISSED_FILE = "missed.parquet"
@@ -50,6 +51,12 @@ class Pause:
     sources: tuple[str, ...]
     plans: tuple[str, ...]
     digest: str
+
+
+def with_what_is_missed(lake: BucketLake, sweep: SweepFolder, figures: DanglingFigures, *, at: datetime) -> DanglingFigures:
+    """The figures of a sweep's dangling references, and what of it we took away ourselves: then deletion is paused when this returns."""
+    pause = pause_if_missed(lake, sweep, at=at)
+    return figures if pause is None else replace(figures, missed=pause.keys, missed_sample=pause.sample, pause=pause.digest)
 
 
 def pause_if_missed(lake: BucketLake, sweep: SweepFolder, *, at: datetime) -> Pause | None:
