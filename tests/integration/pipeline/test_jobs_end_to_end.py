@@ -47,7 +47,7 @@ def test_the_first_sweep_fails_and_says_how_to_approve_it_and_the_next_is_held_a
     assert checks["baseline"].severity is dg.AssetCheckSeverity.ERROR
     said = checks["baseline"].description
     assert said is not None
-    assert said.endswith(f"Nothing is deleted; if this is right: orphan-pipeline approve {manifest.digest[:16]}")
+    assert said.endswith(f"Nothing is deleted; if this is right: `orphan-pipeline approve {manifest.digest[:16]}`")
     assert _failure(graph.delete("files/")).startswith("gate baseline is tripped: ")
 
     second = graph.sweep(approve=manifest.digest[:16], approved_by="anna")
