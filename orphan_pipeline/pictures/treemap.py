@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orphan_pipeline.pictures.svg import GROUND, QUIET, Picture, amount_text
+from orphan_pipeline.pictures.svg import GROUND, INK, QUIET, Picture, amount_text
 
 WIDTH, HEIGHT, TOP, MARGIN, GAP = 760, 420, 40, 16, 2
 MOST_RECTANGLES = 40
@@ -11,6 +11,9 @@ MOST_RECTANGLES = 40
 LEAST = 5_000
 """No rectangle is drawn smaller than this part of the whole."""
 FEW, ALL = (0xE8, 0xB0, 0x8D), (0x8F, 0x1D, 0x14)
+
+DARK_FROM = 0.5
+"""On a colour as dark as this share's, white is read better than ink."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,11 @@ def treemap(title: str, parts: Sequence[Part]) -> Picture:
         picture.box(
             place.x, place.y, max(0.5, place.width - 2), max(0.5, place.height - 2), _colour(part.share), hint=f"{part.name}: {told}"
         )
+        ink = GROUND if part.share > DARK_FROM else INK
         if place.width > 60 and place.height > 22:
-            picture.text(place.x + 6, place.y + 16, part.name, colour=GROUND, weight="600", room=place.width - 12)
+            picture.text(place.x + 6, place.y + 16, part.name, colour=ink, weight="600", room=place.width - 12)
         if place.width > 60 and place.height > 40:
-            picture.text(place.x + 6, place.y + 32, told, size=11, colour=GROUND, room=place.width - 12)
+            picture.text(place.x + 6, place.y + 32, told, size=11, colour=ink, room=place.width - 12)
     return picture
 
 
