@@ -96,7 +96,7 @@ def publish(
     count = len(referenced) + len(gone)
     write_document(sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources))
     with sweep.writing("dangling") as folder:
-        dangling = with_what_is_missed(lake, sweep, write_dangling(sweep, folder), at=at)
+        dangling = with_what_is_missed(lake, sweep, write_dangling(sweep, folder), at=at, undo_window=settings.deletion.undo_window)
         write_document(folder / FIGURES, DanglingFigures, dangling)
     made = publish_sweep(sweep, name="media", lake=lake, settings=settings, databases=databases, reports=(), report=lambda line: None)
     closed = [gate for gate in gates_of(lake, made, settings) if gate.name == "baseline" and not gate.passed]

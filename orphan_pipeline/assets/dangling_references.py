@@ -41,7 +41,9 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
             sweep.figures("inventory", InventoryFigures)  # refuses where a snapshot of this sweep is missing
             sweep.figures("references", ReferenceFigures)
             with sweep.writing("dangling") as folder:
-                figures = with_what_is_missed(lake, sweep, write_dangling(sweep, folder), at=datetime.now(UTC))
+                figures = with_what_is_missed(
+                    lake, sweep, write_dangling(sweep, folder), at=datetime.now(UTC), undo_window=settings.deletion.undo_window
+                )
                 write_document(folder / FIGURES, DanglingFigures, figures)
             pause = standing_pause(lake)
         return dg.MaterializeResult(

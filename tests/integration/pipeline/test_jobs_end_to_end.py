@@ -169,6 +169,29 @@ def test_a_deletion_run_approves_by_its_configuration(world: World, graph: Graph
     assert (approval.by, approval.gates) == ("anna", ("orphan_fraction", "prefix_orphan_fraction:files/"))
 
 
+def test_a_row_that_points_at_what_was_deleted_pauses_deletion_until_it_is_back(world: World, graph: Graph) -> None:
+    """Rule 15, the after-check."""
+    assert graph.sweep().success
+    assert graph.delete("files/").success
+    world.run_sql("""INSERT INTO documents (data) VALUES ('{"attachments": ["files/orphan-1.bin"]}')""")
+    world.put("kept/new-orphan.bin")
+    sweep = graph.sweep()
+    assert not sweep.success
+    checks = {check.check_name: check for check in sweep.get_asset_check_evaluations()}
+    assert not checks["nothing_missed"].passed
+    assert "such as 'files/orphan-1.bin': deletion is paused" in (checks["nothing_missed"].description or "")
+    [dangling] = [
+        e.materialization for e in sweep.get_asset_materialization_events() if e.asset_key == dg.AssetKey(["media", "dangling_references"])
+    ]
+    assert dangling.metadata["missed"].value == 1
+    assert _failure(graph.delete("kept/")).startswith("deletion is paused since ")
+
+    assert graph.restore(key="files/orphan-1.bin").success
+    assert graph.sweep().success
+    assert graph.delete("kept/").success
+    assert world.listed() == ALL - ORPHANS | {"files/orphan-1.bin"}
+
+
 @pytest.mark.parametrize("stage", ["referenced_keys", "orphan_set", "dangling_references"])
 def test_a_stage_alone_never_borrows_another_sweeps_snapshot(world: World, graph: Graph, stage: str) -> None:
     assert graph.sweep().success

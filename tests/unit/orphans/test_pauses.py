@@ -1,5 +1,6 @@
 """Rule 15: what we deleted and a row points at pauses deletion of the bucket, until it is back or somebody lets it be."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,16 @@ def test_a_derived_key_is_missed_too(lake: BucketLake) -> None:
     deleted(lake)
     made = sweep(lake, "s2", 2, gone=["a/1"], derived=True)
     assert (made.dangling.sources, made.dangling.missed) == ({}, 1)
+
+
+def test_what_cannot_be_brought_back_any_more_is_a_dangling_reference_like_any_other(lake: BucketLake) -> None:
+    deleted(lake)
+    [ledger] = lake.ledger_parquet(since=NOON)
+    long_ago = NOON - SETTINGS.deletion.undo_window - HOUR
+    os.utime(ledger, (long_ago.timestamp(), long_ago.timestamp()))
+    assert sweep(lake, "s2", 0, gone=["a/1"]).dangling.missed == 0
+    os.utime(ledger, (NOON.timestamp(), NOON.timestamp()))
+    assert sweep(lake, "s3", 1, gone=["a/1"]).dangling.missed == 1
 
 
 def test_a_pause_that_was_lifted_has_nothing_left_to_approve(lake: BucketLake) -> None:
