@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import duckdb
@@ -24,6 +23,10 @@ FEWEST = 0.02
 ORDER: tuple[type[KeyStep], ...] = (Strip, DropQuery, Decode, Unicode, LeadingSlash, Prepend)
 
 FIRST_FOLDER = re.compile(r"/?[^/?#]+/")
+
+Score = tuple[float, float]
+"""The share that matches, and how much the values look like keys: while a prefix is still missing, a base that is stripped or a query
+that is dropped matches nothing yet."""
 
 Existing = Callable[[Collection[str]], set[str]]
 
@@ -74,22 +77,24 @@ def better_rules(
     with duckdb.connect(config={"threads": 1}) as connection:
         teach(connection)
 
-        def scored(attempt: KeyRules) -> tuple[float, float]:
-            """Matches, and what is at least a key: a base that is stripped matches nothing while a prefix is still missing."""
+        def scored(attempt: KeyRules) -> Score:
             found = _meanings(connection, attempt, raws[:tried_on])
-            return match_rate(found, existing), sum(one.problem is None for one in found) / len(found)
+            return match_rate(found, existing), sum(map(_plainness, found)) / len(found)
 
         best, best_score = rules, scored(rules)
         for _ in range(ROUNDS):
             steps = list(_steps(best, raws, folders))
             score, found = _best([*(_with(best, step) for step in steps), *_without_one(best)], scored)
             if score <= best_score:
-                # A prefix and a decoding may match nothing one without the other.
-                pairs = [_with(_with(best, one), other) for one, other in combinations(steps, 2) if type(one) is not type(other)]
-                score, found = _best([best, *pairs], scored)
+                # One folder in place of another: either alone matches nothing.
+                pairs = [(one, other) for one in steps for other in steps if isinstance(one, Strip) and isinstance(other, Prepend)]
+                score, found = _best([best, *(_with(_with(best, one), other) for one, other in pairs)], scored)
             if score <= best_score:
                 break
             best, best_score = found, score
+        for fewer in _without_one(best):
+            if scored(fewer)[0] >= best_score[0] and len(best.steps) > len(rules.steps):
+                best = KeyRules(steps=tuple(step for step in best.steps if step in fewer.steps), ignore_foreign=best.ignore_foreign)
         before, after = (match_rate(_meanings(connection, tried, raws), existing) for tried in (rules, best))
     if after < before + 0.01:
         return None
@@ -118,7 +123,13 @@ def _meanings(connection: duckdb.DuckDBPyConnection, rules: KeyRules, raws: Sequ
     return [Meaning(raw, key, problem) for raw, (key, problem) in zip(raws, found, strict=True)]
 
 
-def _best(attempts: Sequence[KeyRules], scored: Callable[[KeyRules], tuple[float, float]]) -> tuple[tuple[float, float], KeyRules]:
+def _plainness(one: Meaning) -> int:
+    """How much a value looks like a key: no problem, no query, no escape, no slash at its beginning."""
+    key = one.key or ""
+    return (one.problem is None) + ("?" not in key) + ("%" not in key) + (not key.startswith("/"))
+
+
+def _best(attempts: Sequence[KeyRules], scored: Callable[[KeyRules], Score]) -> tuple[Score, KeyRules]:
     """The first of the best: what is tried first is simpler."""
     scores = [scored(attempt) for attempt in attempts]
     place = max(range(len(scores)), key=lambda n: (scores[n], -n))
