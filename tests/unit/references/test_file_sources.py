@@ -16,6 +16,7 @@ from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.layout import Lake
 from orphan_pipeline.orphans.publish import _cutoff
 from orphan_pipeline.references.kinds.files import FileReading, open_files
+from orphan_pipeline.references.samples import sample_of_file
 from orphan_pipeline.references.snapshot import PART, ReferenceFigures, snapshot_references
 from orphan_pipeline.settings.model import ReferenceSettings
 
@@ -190,3 +191,13 @@ def test_a_file_bounds_what_counts_as_old(tmp_path: Path, take: Take) -> None:
     inventory = lake.sweep("one").figures("inventory", InventoryFigures)
     settings = bucket_settings()
     assert _cutoff(inventory, figures, settings) == figures.files[0].written_at - settings.safety.min_age
+
+
+def test_a_sample_is_of_the_whole_file(tmp_path: Path) -> None:
+    keys = [f"k/{n}" for n in range(5000)]
+    source = export(written(tmp_path / "k.parquet", pa.array([*keys, None])))
+    rows, sample = sample_of_file(open_files([source], now=datetime.now(UTC))["legacy"], size=100)
+    assert (rows, sample.keys, len(sample.raws), sample.problem) == (5001, 5000, 100, None)
+    assert len(set(sample.raws)) == 100
+    assert set(sample.raws) < set(keys)
+    assert any(raw in keys[4000:] for raw in sample.raws)
