@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_world import KEPT, REFERENCED, MakeWorld, World
 
@@ -51,3 +53,31 @@ def test_grants_alone(shared: World, say: Say, tmp_path: Path) -> None:
     assert said.out.splitlines()[0] == "-- database app: run these as its owner, with a password of your own"
     assert said.out.splitlines()[-1] == 'GRANT SELECT ON TABLE "public"."users" TO "orphan_pipeline";'
     assert say(shared, "check", "--grants", "--json").json["app"] == said.out.splitlines()[1:]
+
+
+def test_a_sweep_with_an_export_and_a_glob(make_world: MakeWorld, database_url: str, tmp_path: Path, say: Say) -> None:
+    """Three orphans: one is named by a file, one matched by a glob of a row's key, one deletable. No object is newer than the file."""
+    world = make_world(tmp_path, database_url)
+    pq.write_table(pa.table({"path": ["/files/orphan-0.bin", None]}), tmp_path / "legacy.parquet")
+    world.run_sql("CREATE TABLE stems (key text); INSERT INTO stems VALUES ('files/orphan.bin')")
+    documents = world.settings["buckets"]["media"]["references"]
+    legacy = {"name": "legacy", "file": f"{tmp_path}/*.parquet", "column": "path", "key": {"leading_slash": "drop"}}
+    stems = {"name": "stems", "database": "app", "table": "stems", "column": "key", "variants": ["{dir}{stem}-1*{suffix}"]}
+    world.change(references=[*documents, legacy, stems], safety={"min_match_rate": 0})
+    checked = say(world, "check", "--json").json["buckets"]["media"]["sources"]
+    assert [(one["source"], one["database"], one["rows"], one["keys"], one["match_rate"]) for one in checked[1:]] == [
+        ("legacy", "file", 2, 1, 1.0),
+        ("stems", "app", 1, 1, 0.0),
+    ]
+    swept = say(world, "sweep", "--json")
+    assert swept.status == 0, swept.err
+    found = swept.json["media"]
+    assert (found["holds"], {prefix: plan["objects"] for prefix, plan in found["plans"].items()}) == ({}, {"files/": 1})
+    [plan] = world.lake.glob("sweeps/*/orphans/*/plan.parquet")
+    assert pq.read_table(plan)["key"].to_pylist() == ["files/orphan-2.bin"]
+    assert say(world, "check", "--json").json["buckets"]["media"]["sources"][0]["compared_with"].startswith("the inventory of 20")
+
+    (tmp_path / "legacy.parquet").unlink()
+    failed = say(world, "sweep", "--json")
+    assert failed.status == 1
+    assert failed.json["media"]["failure"] == f"source legacy: no file matches {tmp_path}/*.parquet"
