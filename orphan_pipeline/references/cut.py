@@ -87,7 +87,9 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class _Relation:
+class Relation:
+    """A table, view or partition, as the database spells it."""
+
     oid: int
     schema: str | None
     name: str
@@ -126,6 +128,15 @@ def open_cut(
             _must_be(databases[name].system_identifier, cut)
             _must_be_locked(cut, found[name])
         yield cuts
+
+
+@contextmanager
+def relations_read(
+    name: str, database: DatabaseUnderCut, sources: Sequence[ReferenceSettings]
+) -> Iterator[tuple[Connection, tuple[Relation, ...]]]:
+    """A connection, and what the sources read there through it: tables, views, and what these stand on where that may be read too."""
+    with closing(_connect(name, database)) as connection, refusing(f"database {name}"):
+        yield connection, _tables_read(connection, sources, Limits())
 
 
 def source_statement(source: ReferenceSettings) -> sql.Composed:
@@ -188,7 +199,7 @@ def _begin(connection: Connection, isolation: psycopg.IsolationLevel, limits: Li
         connection.execute("SET LOCAL transaction_timeout = 0")
 
 
-def _tables_read(connection: Connection, sources: Sequence[ReferenceSettings], limits: Limits) -> tuple[_Relation, ...]:
+def _tables_read(connection: Connection, sources: Sequence[ReferenceSettings], limits: Limits) -> tuple[Relation, ...]:
     """What the sources read, found out in a transaction of its own, which ends before the locks are taken: locks of two
     sessions of ours with a migration waiting between them are a deadlock that PostgreSQL cannot see."""
     # A statement that waits for a migration looks for its tables in the catalogue as it was before: not in one snapshot.
@@ -204,7 +215,7 @@ def _tables_read(connection: Connection, sources: Sequence[ReferenceSettings], l
     return tuple(relations)
 
 
-def _lock(database: str, connection: Connection, relations: Sequence[_Relation], limits: Limits) -> None:
+def _lock(database: str, connection: Connection, relations: Sequence[Relation], limits: Limits) -> None:
     _begin(connection, psycopg.IsolationLevel.REPEATABLE_READ, limits)
     for relation in relations:
         try:
@@ -245,18 +256,18 @@ def _must_be(pinned: str | None, cut: Cut) -> None:
         )
 
 
-def _must_be_locked(cut: Cut, relations: Sequence[_Relation]) -> None:
+def _must_be_locked(cut: Cut, relations: Sequence[Relation]) -> None:
     """A table that was dropped and made anew between finding and locking has another oid by now."""
     for relation in relations:
         if relation.oid not in cut.locked:
             raise Refused(f"table {relation} in database {cut.database}: was replaced while the sweep was locking it; run the sweep again")
 
 
-def _locked_now(connection: Connection, *, only_readable: bool = False) -> list[_Relation]:
+def _locked_now(connection: Connection, *, only_readable: bool = False) -> list[Relation]:
     return [_relation(row) for row in connection.execute(LOCKED).fetchall() if row[3] or not only_readable]
 
 
-def _relation(row: Sequence[object]) -> _Relation:
+def _relation(row: Sequence[object]) -> Relation:
     oid, schema, name = row[:3]
     assert isinstance(oid, int)
-    return _Relation(oid, None if schema is None else str(schema), str(name))
+    return Relation(oid, None if schema is None else str(schema), str(name))

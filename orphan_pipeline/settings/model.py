@@ -286,6 +286,19 @@ class Settings(Part):
         return self
 
     @model_validator(mode="after")
+    def _lakes_of_others(self) -> Self:
+        """A bucket that took its own last references would keep every key for ever."""
+        wrong = [
+            (("buckets", name, "references", i, "lake"), f"found {source.lake!r}, this bucket's own folder, expected another's")
+            for name, bucket in self.buckets.items()
+            for i, source in enumerate(bucket.references)
+            if source.lake is not None and Path(source.lake).resolve() == self.lake / name
+        ]
+        if wrong:
+            raise mistakes_below(*wrong)
+        return self
+
+    @model_validator(mode="after")
     def _buckets_apart(self) -> Self:
         wrong = []
         for (first, one), (second, other) in combinations(self.buckets.items(), 2):
