@@ -37,8 +37,7 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
             with sweep.writing("references") as folder:
                 figures = snapshot_references(
                     sources=settings.references,
-                    urls={database: resource.url() for database, resource in resources.items()},
-                    pinned={database: resource.system_identifier for database, resource in resources.items()},
+                    databases={database: resource.under_cut() for database, resource in resources.items()},
                     inventory_started_at=inventory.started_at,
                     folder=folder,
                     report=context.log.info,

@@ -1,7 +1,8 @@
 """Reads one source inside its cut, in a stream: what each row says, raw. Nothing is skipped: what cannot be read as
 declared ends the sweep with the source's name and the row's. What a raw value means as a key belongs in `normalise`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,13 +18,20 @@ from orphan_pipeline.references.cut import (
     source_statement,
     table_identifier,
 )
-from orphan_pipeline.references.documents import PROBLEMS, document_statement
+from orphan_pipeline.references.documents.closing import WindowShape
+from orphan_pipeline.references.documents.places import tree
+from orphan_pipeline.references.documents.problems import problem_text
+from orphan_pipeline.references.documents.verdicts import document_statement
 from orphan_pipeline.references.refusals import one_line, refusal
+from orphan_pipeline.references.transport.copying import read_copies
+from orphan_pipeline.references.transport.extracted import BadRow, Extracted
+from orphan_pipeline.references.transport.windows import BLOCKS_WORTH_A_CONNECTION, blocks_of, in_blocks, read_windows
+from orphan_pipeline.references.unparsed import first_unparsed
 from orphan_pipeline.settings.json_paths import JsonPath
 from orphan_pipeline.settings.model import ReferenceSettings
 
 BATCH_ROWS = 20_000
-EMPTY = "the value is an empty string, which is no key; leave such rows out of the source, or correct them"
+PIECES_A_CONNECTION = 4
 
 IDENTITY = sql.SQL("""
 SELECT c.relkind::text,
@@ -48,12 +56,6 @@ FROM ({statement}
 ) AS q(key)
 """
 
-UNPARSED = """
-SELECT source.row_id FROM (SELECT {row_id} AS row_id, {column}::text AS document FROM {table}) AS source
-WHERE NOT pg_input_is_valid(source.document, 'jsonb') LIMIT 1
-"""
-
-
 Batch = list[tuple[str, str | None, str | None]]
 """Rows (row_id, raw, problem): what stands for a key, or a problem, or neither where the source's row yields none."""
 
@@ -74,13 +76,21 @@ IN_ANSWER = RowIdentity(sql.SQL("(row_number() OVER ())::text"), "row number")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A source that is ready to be read in its cut."""
+    """A source that is ready to be read in its cut.
+
+    `statement` gives rows (row_id, raw, problem), one a key; `ranged` the same statement for those rows of `table` only that meet a
+    condition on their ctid; `windows` many rows in one answer. What is not given is done without.
+    `find_unparsed` gives (row_id, document as text) of each row whose column must parse as JSON.
+    """
 
     source: ReferenceSettings
     cut: Cut
     identity: RowIdentity
     statement: sql.Composed
     find_unparsed: sql.Composed | None
+    table: sql.Identifier | None = None
+    ranged: Callable[[sql.Composable], sql.Composed] | None = None
+    windows: WindowShape | None = None
 
     def refused(self, row_id: str, why: str) -> Refused:
         return Refused(f"{self._what}: {self.identity.label(row_id)}: {why}")
@@ -89,20 +99,48 @@ class Reading:
     def _what(self) -> str:
         return f"source {self.source.name} in database {self.source.database}"
 
-    def batches(self) -> Iterator[Batch]:
-        """Rows (row_id, raw or None, None) in the order in which PostgreSQL gives them, up to `BATCH_ROWS` at a time.
+    def extracted(self) -> Iterator[Extracted]:
+        """All raw values with their rows, in no order, read with as many connections as the database allows and the table is worth.
 
-        Raises Refused for the first row that does not say what it should, and for whatever PostgreSQL refuses.
+        Raises Refused for the first row found that does not say what it should, and for whatever PostgreSQL refuses.
         """
-        try:
+        with self._refusing():
+            blocks = None if self.table is None else blocks_of(self.table, self.cut.connection)
+            wanted = 1 if blocks is None else 1 + blocks // BLOCKS_WORTH_A_CONNECTION
+            connections = self.cut.sessions.up_to(wanted)
+            if blocks is not None and self.windows is not None:
+                yield from read_windows(self.windows, connections, blocks)
+            elif blocks is not None and self.ranged is not None and len(connections) > 1:
+                pieces = PIECES_A_CONNECTION * len(connections)
+                bounds = [blocks * n // pieces for n in range(pieces)]
+                ends = [*bounds[1:], None]
+                yield from read_copies([self.ranged(in_blocks(first, end)) for first, end in zip(bounds, ends, strict=True)], connections)
+            else:
+                yield from read_copies([self.statement], connections)
+            for connection in connections:
+                refuse_unlocked(self.cut, self.source.name, connection)
+
+    def batches(self) -> Iterator[Batch]:
+        """Rows (row_id, raw or None, None) in the order in which PostgreSQL gives them, up to `BATCH_ROWS` at a time, over one connection.
+
+        Raises Refused as `extracted` does. For samples, and for few rows.
+        """
+        with self._refusing():
             yield from self._read()
+            refuse_unlocked(self.cut, self.source.name)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except BadRow as bad:
+            raise self.refused(bad.row_id, problem_text(bad.problem)) from None
         except psycopg.DataError as error:
             raise self._unparsed(error) from None
         except psycopg.Error as error:
             raise refusal(error, self._what) from None
         except UnicodeDecodeError:
             raise Refused(f"{self._what}: a value is not UTF-8 (a database whose encoding is SQL_ASCII checks nothing)") from None
-        refuse_unlocked(self.cut, self.source.name)
 
     def _read(self) -> Iterator[Batch]:
         connection = self.cut.connection
@@ -112,16 +150,14 @@ class Reading:
             while batch := cast(Batch, cursor.fetchmany(BATCH_ROWS)):
                 for row_id, _, problem in batch:
                     if problem is not None:
-                        raise self.refused(row_id, str(PROBLEMS.validate_json(problem)) if problem else EMPTY)
+                        raise BadRow(row_id, problem)
                 yield batch
 
     def _unparsed(self, error: psycopg.DataError) -> Refused:
-        row = None
-        if self.find_unparsed is not None and self.cut.connection.info.server_version >= 160000:
-            row = self.cut.connection.execute(self.find_unparsed).fetchone()
-        if row is None:
+        row_id = first_unparsed(self.find_unparsed, self.cut.connection) if self.find_unparsed is not None else None
+        if row_id is None:
             return refusal(error, self._what)
-        return self.refused(str(row[0]), f"{self.source.column} does not parse: {one_line(error.diag.message_primary or '')}")
+        return self.refused(row_id, f"{self.source.column} does not parse: {one_line(error.diag.message_primary or '')}")
 
 
 def prepare(source: ReferenceSettings, cut: Cut) -> Reading:
@@ -158,19 +194,28 @@ def _of_table(source: ReferenceSettings, cut: Cut) -> Reading:
     table, column = table_identifier(source.table), sql.Identifier(source.column)
     identity = _identity(table, cut.connection)
     is_jsonb = name == "jsonb"
+    document = column if is_jsonb else sql.SQL("{}::text::jsonb").format(column)
+    types = tuple(kind for kind in source.expect_types if kind != "null")
+    paths = [JsonPath(path) for path in source.json_paths]
+    nulls = [JsonPath(text) for path in paths for text in (str(path), *path.arrays)] if "null" in source.expect_types else []
+    root = tree(paths, [*(JsonPath(path) for path in source.ignore), *nulls], [JsonPath(path) for path in source.optional])
+
+    def statement(where: sql.Composable | None = None) -> sql.Composed:
+        return document_statement(
+            table=table, row_id=identity.expression, document=document, fenced=not is_jsonb, root=root, types=types, where=where
+        )
+
     return Reading(
         source=source,
         cut=cut,
         identity=identity,
-        statement=document_statement(
-            table=table,
-            row_id=identity.expression,
-            document=column if is_jsonb else sql.SQL("{}::text::jsonb").format(column),
-            fenced=not is_jsonb,
-            json_paths=[JsonPath(path) for path in source.json_paths],
-            ignore=[JsonPath(path) for path in source.ignore],
-        ),
-        find_unparsed=None if is_jsonb else sql.SQL(UNPARSED).format(row_id=identity.expression, column=column, table=table),
+        statement=statement(),
+        find_unparsed=None
+        if is_jsonb
+        else sql.SQL("SELECT {row_id}, {column}::text FROM {table}").format(row_id=identity.expression, column=column, table=table),
+        table=None if identity is IN_ANSWER else table,
+        ranged=statement,
+        windows=WindowShape(table=table, row_id=identity.expression, document=document, root=root, types=types),
     )
 
 

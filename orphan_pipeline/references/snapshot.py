@@ -1,39 +1,26 @@
 """Writes what the databases still need to the lake: the reference snapshot, one row a reference, complete or not at
-all, and its figures. The cut, the reading and the meaning of keys belong in `cut`, `extract` and `normalise`."""
+all, and its figures. The cut, the reading and the meaning of keys belong in `cut`, `read` and `normalise`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orphan_pipeline.duck import duck
 from orphan_pipeline.lake.files import written_whole
 from orphan_pipeline.progress import Progress
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
-from orphan_pipeline.references.extract import Batch, Reading, prepare
-from orphan_pipeline.references.normalise import explain, key_sql, variants_sql
+from orphan_pipeline.references.read import Tally, read_keys
 from orphan_pipeline.references.schema import REFERENCES
 from orphan_pipeline.settings.model import ReferenceSettings
 
 PART = "part-00000.parquet"
 ROW_GROUP = 122_880
-DUCKDB_BYTES = 256 * 2**20
-RAW = pa.schema([pa.field("row_id", pa.string(), nullable=False), pa.field("raw", pa.string(), nullable=False)])
-
-# A problem carries its raw value along; the variants of a key that is none are not made.
-NORMALISE = """
-WITH keyed AS MATERIALIZED (SELECT row_id, raw, {key} AS key, {problem} AS problem FROM extracted)
-SELECT key, false AS derived, row_id, problem, CASE WHEN problem IS NOT NULL THEN raw END AS raw FROM keyed
-UNION ALL
-SELECT derived_key, true, row_id, NULL, NULL
-FROM (SELECT unnest({variants}) AS derived_key, row_id FROM keyed WHERE problem IS NULL) WHERE derived_key <> ''
-"""
+# Nearly every key and row stands there once: a dictionary of them is built only to be thrown away, and least and greatest say nothing.
+ENCODED = ["source"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +34,13 @@ class CutFigures:
     snapshot: str
     lsn: str
     server_version: str
+    from_replica: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFigures:
     """`rows` were read, `without_key` of them yield none; `references` were found in the others, `derived` are the
-    variants' keys."""
+    variants' keys. `received` are bytes of the database's answers."""
 
     name: str
     database: str
@@ -61,32 +49,24 @@ class SourceFigures:
     derived: int
     without_key: int
     seconds: float
+    received: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceFigures:
-    """What the reference stage wrote down. `snapshot_at` is the earliest of the cuts'."""
+    """What the reference stage wrote down. `snapshot_at` is the earliest of the cuts'; `ended_at` by this host's clock."""
 
     inventory_started_at: datetime
     snapshot_at: datetime
     cuts: tuple[CutFigures, ...]
     sources: tuple[SourceFigures, ...]
-
-
-@dataclass(slots=True)
-class _Tally:
-    rows: int = 0
-    references: int = 0
-    derived: int = 0
-    without_key: int = 0
-    last_row: str | None = None
+    ended_at: datetime | None = None
 
 
 def snapshot_references(
     *,
     sources: Sequence[ReferenceSettings],
-    urls: Mapping[str, str],
-    pinned: Mapping[str, str | None],
+    databases: Mapping[str, DatabaseUnderCut],
     inventory_started_at: datetime,
     folder: Path,
     report: Callable[[str], None],
@@ -94,19 +74,17 @@ def snapshot_references(
 ) -> ReferenceFigures:
     """Streams every reference of every source into `folder` (schema `REFERENCES`); memory holds one row group.
 
-    `urls` and `pinned` (system identifiers) are by database name. Raises Refused, and leaves no Parquet, when anything
-    at all is not as declared. That the snapshots lie after the inventory's start is the orphan stage's to check.
+    Raises Refused, and leaves no Parquet, when anything at all is not as declared. That the snapshots lie after the inventory's start is
+    the orphan stage's to check.
     """
-    databases = {name: DatabaseUnderCut(url=url, system_identifier=pinned.get(name)) for name, url in urls.items()}
     with (
         open_cut(databases, sources, limits=limits) as cuts,
         written_whole(folder / PART) as unfinished,
-        duck(folder, memory_bytes=DUCKDB_BYTES) as connection,
-        pq.ParquetWriter(unfinished, REFERENCES, compression="zstd") as writer,
+        pq.ParquetWriter(unfinished, REFERENCES, compression="zstd", use_dictionary=ENCODED, write_statistics=ENCODED) as writer,
     ):
         names = pa.array([source.name for source in sources], pa.string())
         figures = tuple(
-            _write_source(prepare(source, cuts[source.database]), pa.scalar(n, pa.int16()), names, connection, writer, report)
+            _write_source(source, cuts[source.database], pa.scalar(n, pa.int16()), names, writer, report)
             for n, source in enumerate(sources)
         )
     return ReferenceFigures(
@@ -114,6 +92,7 @@ def snapshot_references(
         snapshot_at=min(cut.snapshot_at for cut in cuts.values()),
         cuts=tuple(map(_cut_figures, cuts.values())),
         sources=figures,
+        ended_at=datetime.now(UTC),
     )
 
 
@@ -126,24 +105,25 @@ def _cut_figures(cut: Cut) -> CutFigures:
         snapshot=cut.snapshot,
         lsn=cut.lsn,
         server_version=cut.server_version,
+        from_replica=cut.from_replica,
     )
 
 
 def _write_source(
-    reading: Reading,
+    source: ReferenceSettings,
+    cut: Cut,
     number: pa.Int16Scalar,
     names: pa.StringArray,
-    connection: duckdb.DuckDBPyConnection,
     writer: pq.ParquetWriter,
     report: Callable[[str], None],
 ) -> SourceFigures:
     began = monotonic()
-    tally = _Tally()
-    progress = Progress(f"references: {reading.source.name}", "keys", report)
+    tally = Tally()
+    progress = Progress(f"references: {source.name}", "keys", report)
     gathered: list[pa.Table] = []
-    for keys in _keys(reading, connection, tally):
-        source = pa.DictionaryArray.from_arrays(pa.repeat(number, keys.num_rows), names)
-        gathered.append(keys.add_column(1, REFERENCES.field("source"), source).cast(REFERENCES))
+    for keys in read_keys(source, cut, tally=tally):
+        column = pa.DictionaryArray.from_arrays(pa.repeat(number, keys.num_rows), names)
+        gathered.append(keys.add_column(1, REFERENCES.field("source"), column).cast(REFERENCES))
         progress.add(keys.num_rows)
         if sum(table.num_rows for table in gathered) >= ROW_GROUP:
             writer.write_table(pa.concat_tables(gathered))
@@ -152,38 +132,12 @@ def _write_source(
         writer.write_table(pa.concat_tables(gathered))
     progress.finish()
     return SourceFigures(
-        name=reading.source.name,
-        database=reading.source.database,
+        name=source.name,
+        database=source.database,
         rows=tally.rows,
         references=tally.references,
         derived=tally.derived,
         without_key=tally.without_key,
         seconds=monotonic() - began,
+        received=tally.received,
     )
-
-
-def _keys(reading: Reading, connection: duckdb.DuckDBPyConnection, tally: _Tally) -> Iterator[pa.Table]:
-    """Tables (key, derived, row_id). Raises Refused for the first value that is no key by the source's rules."""
-    rules = key_sql(reading.source.key)
-    variants, templates = variants_sql(reading.source.variants)
-    query = NORMALISE.format(key=rules.key, problem=rules.problem, variants=variants)
-    for batch in reading.batches():
-        connection.register("extracted", _raw_values(batch, tally))
-        keys = connection.sql(query, params={**rules.parameters, **templates}).to_arrow_table()
-        connection.unregister("extracted")
-        problems = keys.filter(keys["problem"].is_valid()).slice(0, 1).to_pylist()
-        for problem in problems:
-            raise reading.refused(problem["row_id"], explain(problem["problem"], problem["raw"]))
-        tally.derived += pc.sum(keys["derived"]).as_py() or 0
-        yield keys.select(["key", "derived", "row_id"])
-
-
-def _raw_values(batch: Batch, tally: _Tally) -> pa.Table:
-    found = [(row_id, raw) for row_id, raw, _ in batch if raw is not None]
-    tally.references += len(found)
-    tally.without_key += len(batch) - len(found)
-    for row_id, _, _ in batch:  # the references of one row follow one another
-        if row_id != tally.last_row:
-            tally.rows += 1
-            tally.last_row = row_id
-    return pa.table({"row_id": [row_id for row_id, _ in found], "raw": [raw for _, raw in found]}, schema=RAW)

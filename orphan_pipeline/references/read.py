@@ -1,0 +1,96 @@
+"""Reads one source inside its cut as keys: the raw values that `extract` gives, by the rules of `normalise`. The one function by which
+references are read, for the snapshot and wherever else they are asked for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orphan_pipeline.references.cut import Cut
+from orphan_pipeline.references.extract import Reading, prepare
+from orphan_pipeline.references.normalise import explain, key_sql, variants_sql
+from orphan_pipeline.references.transport.extracted import Extracted
+from orphan_pipeline.settings.model import ReferenceSettings
+
+DUCKDB_BYTES = 256 * 2**20
+KEYS = pa.schema([pa.field("key", pa.string()), pa.field("derived", pa.bool_()), pa.field("row_id", pa.string())])
+
+# A problem carries its raw value along; the variants of a key that is none are not made.
+NORMALISE = """
+WITH keyed AS MATERIALIZED (SELECT row_id, raw, {key} AS key, {problem} AS problem FROM extracted)
+SELECT key, false AS derived, row_id, problem, CASE WHEN problem IS NOT NULL THEN raw END AS raw FROM keyed
+UNION ALL
+SELECT derived_key, true, row_id, NULL, NULL
+FROM (SELECT unnest({variants}) AS derived_key, row_id FROM keyed WHERE problem IS NULL) WHERE derived_key <> ''
+"""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was read so far. `rows` of the source, `without_key` of them gave none; `references` are raw values, `derived` the keys of
+    variants; `received` are bytes of the database's answers."""
+
+    rows: int = 0
+    references: int = 0
+    derived: int = 0
+    without_key: int = 0
+    received: int = 0
+
+    def add(self, extracted: Extracted) -> None:
+        self.rows += extracted.rows
+        self.references += extracted.values.num_rows
+        self.without_key += extracted.without_key
+        self.received += extracted.received
+
+
+def read_keys(source: ReferenceSettings, cut: Cut, *, tally: Tally | None = None) -> Iterator[pa.Table]:
+    """Tables of the schema `KEYS`, one row a reference, in no order, some ten thousand at a time: every key that the source names.
+
+    Raises Refused for whatever keeps the set from being complete: the first row found that is not as declared, or what PostgreSQL
+    refuses. Exhaust or close it inside the cut.
+    """
+    yield from keys_of(prepare(source, cut), tally=tally)
+
+
+def keys_of(reading: Reading, *, tally: Tally | None = None) -> Iterator[pa.Table]:
+    """As `read_keys`, of a source that was prepared."""
+    counted = tally if tally is not None else Tally()
+    rules = key_sql(reading.source.key)
+    variants, templates = variants_sql(reading.source.variants)
+    query = NORMALISE.format(key=rules.key, problem=rules.problem, variants=variants)
+    with duckdb.connect(config={"memory_limit": f"{DUCKDB_BYTES // 2**20}MiB", "temp_directory": ""}) as connection:
+        for extracted in reading.extracted():
+            counted.add(extracted)
+            keys = _plain(reading, extracted.values) or _keys(
+                reading, connection, query, {**rules.parameters, **templates}, extracted.values
+            )
+            counted.derived += pc.sum(keys["derived"]).as_py() or 0
+            yield keys
+
+
+def _plain(reading: Reading, values: pa.Table) -> pa.Table | None:
+    """Without rules and variants a value is its key, unless it is empty or a URL, and no URL is without two slashes: the commonest case,
+    answered without a query."""
+    if reading.source.key.steps or reading.source.variants:
+        return None
+    raw = values["raw"].combine_chunks()
+    if (pc.min(pc.binary_length(raw)).as_py() or 0) == 0 or b"//" in _bytes(raw):
+        return None
+    return pa.Table.from_arrays([raw, pa.repeat(False, len(raw)), values["row_id"].combine_chunks()], schema=KEYS)
+
+
+def _bytes(values: pa.StringArray) -> bytes:
+    data = values.buffers()[2]
+    return b"" if data is None else data.to_pybytes()
+
+
+def _keys(reading: Reading, connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, str], values: pa.Table) -> pa.Table:
+    """Raises Refused for the first value that is no key by the source's rules."""
+    connection.register("extracted", values)
+    keys = connection.sql(query, params=parameters).to_arrow_table()
+    connection.unregister("extracted")
+    for problem in keys.filter(keys["problem"].is_valid()).slice(0, 1).to_pylist():
+        raise reading.refused(problem["row_id"], explain(problem["problem"], problem["raw"]))
+    return keys.select(KEYS.names).cast(KEYS)
