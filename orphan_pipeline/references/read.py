@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from orphan_pipeline.references.cut import Cut
 from orphan_pipeline.references.extract import Reading, prepare
 from orphan_pipeline.references.normalise import explain, key_sql, variants_sql
+from orphan_pipeline.references.schema import REFERENCES
 from orphan_pipeline.references.transport.extracted import Extracted
 from orphan_pipeline.settings.model import ReferenceSettings
 
 DUCKDB_BYTES = 256 * 2**20
-KEYS = pa.schema([pa.field("key", pa.string()), pa.field("derived", pa.bool_()), pa.field("row_id", pa.string())])
+KEYS = pa.schema([(name, REFERENCES.field(name).type) for name in ("key", "derived", "row_id")])
 
 # A problem carries its raw value along; the variants of a key that is none are not made.
 NORMALISE = """
@@ -63,33 +64,24 @@ def keys_of(reading: Reading, *, tally: Tally | None = None) -> Iterator[pa.Tabl
     with duckdb.connect(config={"memory_limit": f"{DUCKDB_BYTES // 2**20}MiB", "temp_directory": ""}) as connection:
         for extracted in reading.extracted():
             counted.add(extracted)
-            keys = _plain(reading, extracted.values) or _keys(
-                reading, connection, query, {**rules.parameters, **templates}, extracted.values
-            )
+            keys = _plain(reading, extracted) or _keys(reading, connection, query, {**rules.parameters, **templates}, extracted.values)
             counted.derived += pc.sum(keys["derived"]).as_py() or 0
             yield keys
 
 
-def _plain(reading: Reading, values: pa.Table) -> pa.Table | None:
+def _plain(reading: Reading, extracted: Extracted) -> pa.Table | None:
     """Without rules and variants a value is its key, unless it is empty or a URL, and no URL is without two slashes: the commonest case,
     answered without a query."""
-    if reading.source.key.steps or reading.source.variants:
+    if not extracted.plain or reading.source.key.steps or reading.source.variants:
         return None
-    raw = values["raw"].combine_chunks()
-    if (pc.min(pc.binary_length(raw)).as_py() or 0) == 0 or b"//" in _bytes(raw):
-        return None
-    return pa.Table.from_arrays([raw, pa.repeat(False, len(raw)), values["row_id"].combine_chunks()], schema=KEYS)
-
-
-def _bytes(values: pa.StringArray) -> bytes:
-    data = values.buffers()[2]
-    return b"" if data is None else data.to_pybytes()
+    values = extracted.values
+    return pa.Table.from_arrays([values["raw"], pa.repeat(False, values.num_rows), values["row_id"]], schema=KEYS)
 
 
 def _keys(reading: Reading, connection: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, str], values: pa.Table) -> pa.Table:
     """Raises Refused for the first value that is no key by the source's rules."""
     connection.register("extracted", values)
-    keys = connection.sql(query, params=parameters).to_arrow_table()
+    keys: pa.Table = connection.sql(query, params=parameters).to_arrow_table()
     connection.unregister("extracted")
     for problem in keys.filter(keys["problem"].is_valid()).slice(0, 1).to_pylist():
         raise reading.refused(problem["row_id"], explain(problem["problem"], problem["raw"]))

@@ -80,7 +80,13 @@ def snapshot_references(
     with (
         open_cut(databases, sources, limits=limits) as cuts,
         written_whole(folder / PART) as unfinished,
-        pq.ParquetWriter(unfinished, REFERENCES, compression="zstd", use_dictionary=ENCODED, write_statistics=ENCODED) as writer,
+        pq.ParquetWriter(
+            unfinished,
+            REFERENCES,
+            compression="zstd",
+            use_dictionary=ENCODED,  # type: ignore[arg-type]
+            write_statistics=ENCODED,
+        ) as writer,
     ):
         names = pa.array([source.name for source in sources], pa.string())
         figures = tuple(

@@ -38,6 +38,6 @@ class DatabaseSettings(Part):
     )
     statement_timeout: Annotated[timedelta, DurationRange()] = Field(
         default=timedelta(0),
-        description="How long one statement of a sweep may run before the sweep fails; `0s` is as long as it takes. A table is read in many short "
-        "statements, a source with `sql` in one.",
+        description="How long one statement of a sweep may run before the sweep fails; `0s` is as long as it takes. A table is read in "
+        "many short statements, a source with `sql` in one.",
     )

@@ -42,7 +42,8 @@ CASE WHEN source.document IS NULL THEN '[]'
 """
 
 SLOW_CELL = """
-(SELECT coalesce({mark} || (array_agg(verdict.problem) FILTER (WHERE verdict.problem IS NOT NULL))[1], jsonb_agg(verdict.raw) FILTER (WHERE verdict.raw IS NOT NULL)::text, '[]')
+(SELECT coalesce({mark} || (array_agg(verdict.problem) FILTER (WHERE verdict.problem IS NOT NULL))[1],
+                 jsonb_agg(verdict.raw) FILTER (WHERE verdict.raw IS NOT NULL)::text, '[]')
  FROM ({verdicts}) AS verdict)
 """
 
@@ -84,8 +85,10 @@ class WindowShape:
 
 
 def _can_close(root: Node, types: Sequence[str]) -> bool:
-    """Strings only: a number's text would have to be made. Where the document itself may be the key there is nothing to save."""
-    return tuple(types) == ("string",) and "$" not in root.keys
+    """Strings only: a number's text would have to be made. Where the document itself may be the key there is nothing to save. Where an
+    element may be an array, or hold a key, a path in lax mode would find the keys of both."""
+    mixed = any(node.keys and any(array.step == "$" for array in node.inner) for node in root.below())
+    return tuple(types) == ("string",) and "$" not in root.keys and not mixed
 
 
 def _single(root: Node) -> Node | None:

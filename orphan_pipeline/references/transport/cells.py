@@ -8,6 +8,7 @@ then as long as brackets and commas are, or the text holds something else. Whate
 """
 
 import json
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,12 @@ import pyarrow.compute as pc
 from orphan_pipeline.references.documents.closing import CELLS_APART, IDS_APART, PROBLEM_MARK
 from orphan_pipeline.references.transport.extracted import RAW, BadRow, Extracted
 
-QUOTE, BRACKET, LINE = b'"'[0], b"["[0], CELLS_APART.encode()[0]
+QUOTE, BRACKET, SLASH, LINE = b'"'[0], b"["[0], b"/"[0], CELLS_APART.encode()[0]
+
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+"""How many values each row gives."""
 
 
 class NotAllKeys(Exception):
@@ -32,11 +38,22 @@ def read_cells(cells: bytes, ids: bytes, rows: int) -> Extracted:
         raise AssertionError(f"{len(row_ids)} row ids for {rows} rows")  # a separator is never part of an id
     quick = None if b"\\" in cells else _quickly(cells, rows)
     raw, counts = quick if quick is not None else _line_by_line(cells, row_ids)
-    values = pa.Table.from_arrays([row_ids.take(pa.array(np.repeat(np.arange(rows, dtype=np.int32), counts))), raw], schema=RAW)
-    return Extracted(values=values, rows=rows, without_key=int(np.count_nonzero(counts == 0)), received=len(cells) + len(ids))
+    values = pa.Table.from_arrays([row_ids.take(np.repeat(np.arange(rows, dtype=np.int32), counts)), raw], schema=RAW)
+    return Extracted(
+        values=values,
+        rows=rows,
+        without_key=int(np.count_nonzero(counts == 0)),
+        received=len(cells) + len(ids),
+        plain=not _two_in_a_row(np.frombuffer(cells, np.uint8), SLASH),
+    )
 
 
-def _quickly(cells: bytes, rows: int) -> "tuple[pa.StringArray, np.ndarray[tuple[int], np.dtype[np.int64]]] | None":
+def _two_in_a_row(text: Bytes, byte: int) -> bool:
+    found = text == byte
+    return bool(np.any(found[1:] & found[:-1]))
+
+
+def _quickly(cells: bytes, rows: int) -> "tuple[pa.Array[Any], Counts] | None":
     """The strings, and how many each line has. None when the text is not only lines of arrays of strings that are not empty."""
     text = np.frombuffer(cells, np.uint8)
     quotes = np.flatnonzero(text == QUOTE)
@@ -54,11 +71,11 @@ def _quickly(cells: bytes, rows: int) -> "tuple[pa.StringArray, np.ndarray[tuple
     # Strings and what lies between them, turn by turn, over the same bytes; every other one is then a value.
     offsets = np.empty(len(quotes), np.int32)
     offsets[0::2], offsets[1::2] = starts, ends
-    turns = pa.StringArray.from_buffers(len(quotes) - 1, pa.py_buffer(offsets), pa.py_buffer(cells))
-    return turns.take(pa.array(np.arange(0, len(quotes) - 1, 2, dtype=np.int32))), counts
+    turns = pa.StringArray.from_buffers(len(quotes) - 1, pa.py_buffer(offsets.data), pa.py_buffer(cells))
+    return turns.take(np.arange(0, len(quotes) - 1, 2, dtype=np.int32)), counts
 
 
-def _line_by_line(cells: bytes, row_ids: pa.StringArray) -> "tuple[pa.StringArray, np.ndarray[tuple[int], np.dtype[np.int64]]]":
+def _line_by_line(cells: bytes, row_ids: "pa.Array[Any]") -> "tuple[pa.Array[Any], Counts]":
     values: list[str] = []
     counts = []
     for n, line in enumerate(cells.decode().split(CELLS_APART)):

@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
@@ -73,7 +72,7 @@ def _extracted(text: bytes, last_row: str | None) -> tuple[Extracted, str | None
     for row in table.filter(table["problem"].is_valid()).slice(0, 1).to_pylist():
         raise BadRow(row["row_id"], row["problem"])
     ids = table["row_id"]
-    changes = int(np.count_nonzero(pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).combine_chunks().to_numpy(zero_copy_only=False)))
+    changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_pylist().count(True)
     values = table.select(RAW.names).filter(table["raw"].is_valid()).cast(RAW)
     extracted = Extracted(
         values=values,

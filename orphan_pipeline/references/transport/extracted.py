@@ -10,12 +10,13 @@ RAW = pa.schema([pa.field("row_id", pa.string(), nullable=False), pa.field("raw"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extracted:
     """`values` has the schema `RAW`, one row a raw value. Of the source's `rows`, `without_key` gave none. `received` are bytes of the
-    answer itself."""
+    answer itself. `plain`: it was seen that no value is empty and none holds two slashes in a row."""
 
     values: pa.Table
     rows: int
     without_key: int
     received: int
+    plain: bool = False
 
 
 class BadRow(Exception):

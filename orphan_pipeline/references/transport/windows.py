@@ -7,6 +7,7 @@ window's rows belongs in `documents`.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 from threading import Lock
 from typing import cast
 
@@ -87,14 +88,36 @@ class _Windows:
             self._width = max(1, min(wanted, 2 * self._width, MOST_BLOCKS))
 
 
+class _Statements:
+    """The statements of a shape, put together once and asked for many windows."""
+
+    def __init__(self, shape: WindowShape, connection: Connection) -> None:
+        self._first, self._end = token_hex(16), token_hex(16)
+        self._texts = {
+            (quick, limited): shape.statement(
+                sql.SQL("ctid >= {}::tid AND ctid < {}::tid").format(sql.Literal(f"({self._first},0)"), sql.Literal(f"({self._end},0)")),
+                most=MOST_BYTES if limited else None,
+                element_by_element=not quick,
+            ).as_bytes(connection)
+            for quick in (True, False)
+            for limited in (True, False)
+        }
+
+    def of(self, window: Window, *, quick: bool, limited: bool) -> bytes:
+        end = LAST_BLOCK if window.end is None else window.end
+        text = self._texts[quick, limited].replace(self._first.encode(), str(window.first).encode())
+        return text.replace(self._end.encode(), str(end).encode())
+
+
 def read_windows(shape: WindowShape, connections: Sequence[Connection], blocks: int) -> Iterator[Extracted]:
     """The whole table, a window at a time, in no order. Raises what PostgreSQL says, BadRow, and UnicodeDecodeError; whatever happens,
     nothing is asked any more when this ends."""
     windows = _Windows(blocks)
+    statements = _Statements(shape, connections[0])
 
     def read(connection: Connection, put: Put) -> None:
         for window in windows:
-            for extracted in _window(shape, connection, window):
+            for extracted in _window(statements, connection, window):
                 windows.found(window, extracted.received)
                 if not put(extracted):
                     return
@@ -102,11 +125,11 @@ def read_windows(shape: WindowShape, connections: Sequence[Connection], blocks: 
     return in_parallel(read, connections)
 
 
-def _window(shape: WindowShape, connection: Connection, window: Window) -> Iterator[Extracted]:
+def _window(statements: _Statements, connection: Connection, window: Window) -> Iterator[Extracted]:
     """A window, in parts if it holds too much for one answer."""
     narrow = window.end is not None and window.end - window.first == 1
     try:
-        answer = _ask(shape, connection, window, most=None if narrow else MOST_BYTES)
+        answer = _ask(statements, connection, window, limited=not narrow)
     except errors.ProgramLimitExceeded:  # no text is longer than a gigabyte
         if narrow:
             raise
@@ -118,15 +141,13 @@ def _window(shape: WindowShape, connection: Connection, window: Window) -> Itera
     end = window.end if window.end is not None else LAST_BLOCK
     middle = window.first + max(1, min(end - window.first, MOST_BLOCKS) // 8)
     for part in (Window(window.first, middle), Window(middle, window.end)):
-        yield from _window(shape, connection, part)
+        yield from _window(statements, connection, part)
 
 
-def _ask(shape: WindowShape, connection: Connection, window: Window, *, most: int | None) -> Extracted | None:
-    """None when it is more than `most` bytes."""
-    where = in_blocks(window.first, window.end)
-    for element_by_element in (False, True):
-        statement = shape.statement(where, most=most, element_by_element=element_by_element)
-        row = connection.execute(statement, binary=True).fetchone()
+def _ask(statements: _Statements, connection: Connection, window: Window, *, limited: bool) -> Extracted | None:
+    """None when it is limited, and more than that."""
+    for quick in (True, False):
+        row = connection.execute(statements.of(window, quick=quick, limited=limited), binary=True).fetchone()
         assert row is not None  # an aggregate gives one row
         cells, ids, rows, _ = cast(tuple[bytes | None, bytes | None, int, int], row)
         if not rows:
@@ -136,6 +157,6 @@ def _ask(shape: WindowShape, connection: Connection, window: Window, *, most: in
         try:
             return read_cells(cells, ids, rows)
         except NotAllKeys:
-            if element_by_element:
+            if not quick:
                 raise
     raise AssertionError("the loop returns or raises")
