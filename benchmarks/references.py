@@ -37,7 +37,9 @@ KEY = "'uploads/2026/11/' || md5((n * 100 + k)::text) || '.jpg'"
 COUNT = "1 + floor(19.99 * power((hashint8(n) & 1048575) / 1048576.0, 6))::int"
 OBJECT = f"jsonb_build_object('url', {KEY}, 'size', k * 1000)"
 BODY = "'title', 'About ' || n, 'body', (SELECT string_agg(md5((n * 31 + j)::text), ' ') FROM generate_series(1, 52) AS j), "
-FILL = "INSERT INTO {table} SELECT n, jsonb_build_object({more}'attachments', (SELECT jsonb_agg({element}) FROM generate_series(1, {count}) AS k))"
+FILL = """
+INSERT INTO {table} SELECT n, jsonb_build_object({more}'attachments', (SELECT jsonb_agg({element}) FROM generate_series(1, {count}) AS k))
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from orphan_pipeline.settings.model import BucketSettings
 
 def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
     names = Names(name)
-    databases = sorted({reference.database for reference in settings.references})
+    databases = sorted({reference.database for reference in settings.references if reference.of_postgres})
 
     @dg.asset(
         key=names.asset("referenced_keys"),
@@ -62,6 +62,7 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
                                 "references": source.references,
                                 "derived": source.derived,
                                 "without_key": source.without_key,
+                                "foreign": source.foreign,
                                 "seconds": round(source.seconds, 3),
                             }
                         )

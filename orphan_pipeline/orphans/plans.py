@@ -28,7 +28,7 @@ def binding(bucket: BucketSettings, databases: dict[str, DatabaseSettings]) -> d
         include={"bucket", "endpoint", "region", "inventory", "prefixes", "protect", "references", "safety"},
     )
     del bound["inventory"]["concurrency"]
-    named = sorted({reference.database for reference in bucket.references})
+    named = sorted({reference.database for reference in bucket.references if reference.of_postgres})
     bound["databases"] = {name: databases[name].model_dump(mode="json", exclude=set(RATES)) for name in named}
     return bound
 

@@ -83,6 +83,7 @@ def publish_sweep(
             cutoff=cutoff,
             limits=hold_limits(settings, reports),
             folder=folder,
+            globs={source.name: source.globs for source in references.sources if source.globs},
         )
     manifest = _manifest(
         sweep_id=sweep.sweep_id,
@@ -108,7 +109,9 @@ def _cutoff(inventory: InventoryFigures, references: ReferenceFigures, settings:
         [ClockReading(f"database {cut.database}", cut.snapshot_at, cut.host_snapshot_at) for cut in references.cuts],
         settings.safety.min_age,
     )
-    return min(by_the_clocks, inventory.started_at - settings.safety.min_age)
+    # What happened after a file source was written is not in it: an object of that time may be in use.
+    bounds = [inventory.started_at, *(file.written_at for file in references.files)]
+    return min(by_the_clocks, min(bounds) - settings.safety.min_age)
 
 
 def _manifest(

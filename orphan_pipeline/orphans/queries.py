@@ -62,6 +62,28 @@ FROM (
 ORDER BY prefix, key
 """
 
+# Objects that no row of the snapshot names, but a glob among a source's variants may.
+UNLISTED = """
+CREATE TEMP TABLE unlisted AS SELECT key FROM inventory ANTI JOIN refs USING (key)
+"""
+
+GLOB_PARENTS = """
+CREATE OR REPLACE TEMP VIEW glob_parents AS SELECT key FROM refs WHERE source = {source} AND NOT derived
+"""
+
+GLOB_MATCHED = """
+CREATE TEMP TABLE glob_matched (key VARCHAR, source VARCHAR, derived BOOLEAN)
+"""
+
+MATCH_GLOB = """
+INSERT INTO glob_matched SELECT key, {source}, true FROM ({matches})
+"""
+
+# From here on a matched object is referenced, for whatever asks `refs`.
+WITH_GLOB_MATCHED = """
+CREATE VIEW refs AS SELECT * FROM listed_refs UNION ALL BY NAME SELECT * FROM glob_matched
+"""
+
 # A store that lists a key twice (overwritten while it was listed, say) would have it deleted twice: a second delete marker.
 LISTED_TWICE = """
 SELECT min(key) FROM orphans GROUP BY key HAVING count(*) > 1 LIMIT 1

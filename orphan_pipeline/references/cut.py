@@ -15,13 +15,14 @@ import psycopg
 from psycopg import sql
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.references.kinds.columns import where_clause
 from orphan_pipeline.references.locks import NotLocked, Relation, lock, locked_now
 from orphan_pipeline.references.refusals import refusal, refusing
 from orphan_pipeline.references.replica import wait_for_replay
 from orphan_pipeline.references.sessions import Connection, DatabaseUnderCut, Limits, Sessions, begin, connect
 from orphan_pipeline.settings.model import ReferenceSettings
 
-__all__ = ["Connection", "Cut", "DatabaseUnderCut", "Limits", "open_cut", "refuse_unlocked"]
+__all__ = ["Connection", "Cut", "DatabaseUnderCut", "Limits", "Relation", "open_cut", "refuse_unlocked"]
 
 # statement_timestamp() is from before the snapshot, clock_timestamp() from after it: only the former may set a cutoff.
 FREEZE = sql.SQL("""
@@ -61,7 +62,7 @@ def open_cut(
     Raises Refused, one line, for a database that does not answer, is not the pinned one or is a standby, for a replica that does not
     catch up, and for a table or column that is missing, may not be read, is under row-level security, or cannot be locked in time.
     """
-    names = dict.fromkeys(source.database for source in sources)
+    names = dict.fromkeys(source.database for source in sources if source.of_postgres)
     wanted = {name: replace(databases[name], limits=limits or databases[name].limits) for name in names}
     with ExitStack() as stack:
         connections = {name: stack.enter_context(closing(_connect(name, wanted[name]))) for name in names}
@@ -81,10 +82,19 @@ def open_cut(
         yield cuts
 
 
+@contextmanager
+def relations_read(
+    name: str, database: DatabaseUnderCut, sources: Sequence[ReferenceSettings]
+) -> Iterator[tuple[Connection, tuple[Relation, ...]]]:
+    """A connection, and what the sources read there through it: tables, views, and what these stand on where that may be read too."""
+    with closing(connect(name, database.url)) as connection, refusing(f"database {name}"):
+        yield connection, _tables_read(connection, sources, Limits())
+
+
 def source_statement(source: ReferenceSettings) -> sql.Composed:
     """The one column that a source reads, as a statement."""
     if source.table is not None and source.column is not None:
-        return sql.SQL("SELECT {} FROM {}").format(sql.Identifier(source.column), table_identifier(source.table))
+        return sql.SQL("SELECT {} FROM {} {}").format(sql.Identifier(source.column), table_identifier(source.table), where_clause(source))
     return sql.SQL("SELECT q.* FROM ({}\n) AS q").format(source_sql(source))
 
 

@@ -20,13 +20,15 @@ from orphan_pipeline.references.cut import (
 )
 from orphan_pipeline.references.documents.closing import WindowShape
 from orphan_pipeline.references.documents.places import tree
-from orphan_pipeline.references.documents.problems import problem_text
 from orphan_pipeline.references.documents.verdicts import document_statement
+from orphan_pipeline.references.kinds.columns import column_statement, where_clause
+from orphan_pipeline.references.problems import problem_text
 from orphan_pipeline.references.refusals import one_line, refusal
 from orphan_pipeline.references.transport.copying import read_copies
 from orphan_pipeline.references.transport.extracted import BadRow, Extracted
 from orphan_pipeline.references.transport.windows import BLOCKS_WORTH_A_CONNECTION, blocks_of, in_blocks, read_windows
 from orphan_pipeline.references.unparsed import first_unparsed
+from orphan_pipeline.references.variants import is_glob
 from orphan_pipeline.settings.json_paths import JsonPath
 from orphan_pipeline.settings.model import ReferenceSettings
 
@@ -46,15 +48,7 @@ SELECT t.typname::text, t.typcategory::text, pg_catalog.format_type(t.oid, NULL)
 FROM pg_catalog.pg_type AS t WHERE t.oid = {oid}::oid
 """)
 
-# As text these are what the application sees. An array, a JSON string or a bytea is not: '{{a.jpg}}', '"a.jpg"'.
-KEY_CATEGORIES = {"S", "N", "E"}
 DOCUMENT_TYPES = {"jsonb", "json", "text", "varchar", "bpchar"}
-
-STATEMENT = """
-SELECT (row_number() OVER ())::text, q.key::text, CASE WHEN q.key::text = '' THEN '' END
-FROM ({statement}
-) AS q(key)
-"""
 
 Batch = list[tuple[str, str | None, str | None]]
 """Rows (row_id, raw, problem): what stands for a key, or a problem, or neither where the source's row yields none."""
@@ -92,6 +86,11 @@ class Reading:
     ranged: Callable[[sql.Composable], sql.Composed] | None = None
     windows: WindowShape | None = None
 
+    @property
+    def globs(self) -> tuple[str, ...]:
+        """The templates of `variants` that stand for keys that nobody has listed."""
+        return tuple(template for template in self.source.variants if is_glob(template))
+
     def refused(self, row_id: str, why: str) -> Refused:
         return Refused(f"{self._what}: {self.identity.label(row_id)}: {why}")
 
@@ -105,7 +104,9 @@ class Reading:
         Raises Refused for the first row found that does not say what it should, and for whatever PostgreSQL refuses.
         """
         with self._refusing():
-            blocks = None if self.table is None else blocks_of(self.table, self.cut.connection)
+            # One connection is what is asked for where few rows are meant: an index may find them, ranges would not let it.
+            by_ranges = self.table is not None and not (self.cut.sessions.most == 1 and self.source.where is not None)
+            blocks = blocks_of(self.table, self.cut.connection) if by_ranges and self.table is not None else None
             wanted = 1 if blocks is None else 1 + blocks // BLOCKS_WORTH_A_CONNECTION
             connections = self.cut.sessions.up_to(wanted)
             if blocks is not None and self.windows is not None:
@@ -172,9 +173,9 @@ def prepare(source: ReferenceSettings, cut: Cut) -> Reading:
 
 def count_rows(source: ReferenceSettings, connection: Connection) -> int:
     """Rows of the source's table, or of its statement's answer. Raises Refused when PostgreSQL refuses."""
-    what = table_identifier(source.table) if source.table is not None else sql.SQL("({}\n)").format(source_sql(source))
+    what = _rows(source) if source.table is not None else sql.SQL("({}\n) AS q").format(source_sql(source))
     try:
-        row = connection.execute(sql.SQL("SELECT count(*) FROM {} AS q").format(what)).fetchone()
+        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(what)).fetchone()
     except psycopg.Error as error:
         raise refusal(error, f"source {source.name} in database {source.database}") from None
     assert row is not None  # count(*) gives one row
@@ -185,14 +186,30 @@ def count_rows(source: ReferenceSettings, connection: Connection) -> int:
 def _of_table(source: ReferenceSettings, cut: Cut) -> Reading:
     assert source.table is not None
     assert source.column is not None
-    [(name, _, shown_type)] = _column_types(source, cut)
+    [of_type] = _column_types(source, cut)
+    table, column = table_identifier(source.table), sql.Identifier(source.column)
+    identity = _identity(table, cut.connection)
+    if not source.json_paths:
+
+        def of_column(where: sql.Composable | None = None) -> sql.Composed:
+            rows = _rows(source, also=where)
+            return column_statement(source, cut.connection, row_id=identity.expression, column=column, rows=rows, of_type=of_type)
+
+        return Reading(
+            source=source,
+            cut=cut,
+            identity=identity,
+            statement=of_column(),
+            find_unparsed=None,
+            table=table if identity is not IN_ANSWER else None,
+            ranged=of_column,
+        )
+    name, _, shown_type = of_type
     if name not in DOCUMENT_TYPES:
         raise Refused(
             f"source {source.name} in database {source.database}: column {source.column} is of type {shown_type}, "
             f"expected jsonb, json, or text that holds JSON"
         )
-    table, column = table_identifier(source.table), sql.Identifier(source.column)
-    identity = _identity(table, cut.connection)
     is_jsonb = name == "jsonb"
     document = column if is_jsonb else sql.SQL("{}::text::jsonb").format(column)
     types = tuple(kind for kind in source.expect_types if kind != "null")
@@ -202,7 +219,12 @@ def _of_table(source: ReferenceSettings, cut: Cut) -> Reading:
 
     def statement(where: sql.Composable | None = None) -> sql.Composed:
         return document_statement(
-            table=table, row_id=identity.expression, document=document, fenced=not is_jsonb, root=root, types=types, where=where
+            table=_rows(source, also=where),
+            row_id=identity.expression,
+            document=document,
+            fenced=not is_jsonb,
+            root=root,
+            types=types,
         )
 
     return Reading(
@@ -210,33 +232,32 @@ def _of_table(source: ReferenceSettings, cut: Cut) -> Reading:
         cut=cut,
         identity=identity,
         statement=statement(),
-        find_unparsed=None
-        if is_jsonb
-        else sql.SQL("SELECT {row_id}, {column}::text FROM {table}").format(row_id=identity.expression, column=column, table=table),
-        table=None if identity is IN_ANSWER else table,
+        find_unparsed=None if is_jsonb else sql.SQL("SELECT {}, {}::text FROM {}").format(identity.expression, column, _rows(source)),
+        table=table if identity is not IN_ANSWER else None,
         ranged=statement,
-        windows=WindowShape(table=table, row_id=identity.expression, document=document, root=root, types=types),
+        windows=WindowShape(
+            rows=lambda where: _rows(source, also=where), row_id=identity.expression, document=document, root=root, types=types
+        ),
     )
 
 
 def _of_statement(source: ReferenceSettings, cut: Cut) -> Reading:
     types = _column_types(source, cut)
-    what = f"source {source.name} in database {source.database}"
     if len(types) != 1:
-        raise Refused(f"{what}: its sql gives {len(types)} columns, expected exactly one, the key")
-    [(name, category, shown_type)] = types
-    if category not in KEY_CATEGORIES and name != "uuid":
         raise Refused(
-            f"{what}: its sql gives a column of type {shown_type}, expected text "
-            f"(of JSON take the string with ->>, of an array its elements with unnest)"
+            f"source {source.name} in database {source.database}: its sql gives {len(types)} columns, expected exactly one, the key"
         )
-    return Reading(
-        source=source,
-        cut=cut,
-        identity=IN_ANSWER,
-        statement=sql.SQL(STATEMENT).format(statement=source_sql(source)),
-        find_unparsed=None,
+    answer = sql.SQL("({}\n) AS q(key)").format(source_sql(source))
+    statement = column_statement(
+        source, cut.connection, row_id=IN_ANSWER.expression, column=sql.SQL("q.key"), rows=answer, of_type=types[0]
     )
+    return Reading(source=source, cut=cut, identity=IN_ANSWER, statement=statement, find_unparsed=None)
+
+
+def _rows(source: ReferenceSettings, *, also: sql.Composable | None = None) -> sql.Composed:
+    """The table and the condition: what may stand behind FROM. `also` is a condition of ours."""
+    assert source.table is not None
+    return sql.SQL("{} {}").format(table_identifier(source.table), where_clause(source, also=also))
 
 
 def _column_types(source: ReferenceSettings, cut: Cut) -> list[tuple[str, str, str]]:

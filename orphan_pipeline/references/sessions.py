@@ -93,15 +93,15 @@ class Sessions:
     def __init__(self, *, name: str, url: str, first: Connection, relations: Sequence[Relation], most: int, limits: Limits) -> None:
         self._name, self._url, self._relations, self._limits = name, url, relations, limits
         self._all = [first]
-        self._most = most
+        self.most = most
         self._snapshot: str | None = None
 
     def up_to(self, wanted: int) -> list[Connection]:
         """At least one connection and at most `wanted`, or the database's limit, all in the same snapshot."""
-        while len(self._all) < min(wanted, self._most):
+        while len(self._all) < min(wanted, self.most):
             joined = self._join()
             if joined is None:
-                self._most = len(self._all)
+                self.most = len(self._all)
             else:
                 self._all.append(joined)
         return self._all[:wanted]

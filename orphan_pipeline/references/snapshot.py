@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from orphan_pipeline.lake.files import written_whole
 from orphan_pipeline.progress import Progress
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
-from orphan_pipeline.references.read import Tally, read_keys
+from orphan_pipeline.references.extract import Reading, prepare
+from orphan_pipeline.references.kinds.files import FileFigures, FileReading, open_files
+from orphan_pipeline.references.read import Tally, keys_of
 from orphan_pipeline.references.schema import REFERENCES
 from orphan_pipeline.settings.model import ReferenceSettings
 
@@ -40,7 +42,8 @@ class CutFigures:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFigures:
     """`rows` were read, `without_key` of them yield none; `references` were found in the others, `derived` are the
-    variants' keys. `received` are bytes of the database's answers."""
+    variants' keys. `received` are bytes of the database's answers. `foreign` values were passed over, since the settings excuse them.
+    `globs` are the variants' templates with a `*`: what they match for one of this source's keys is in use too."""
 
     name: str
     database: str
@@ -50,17 +53,21 @@ class SourceFigures:
     without_key: int
     seconds: float
     received: int = 0
+    foreign: int = 0
+    globs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceFigures:
-    """What the reference stage wrote down. `snapshot_at` is the earliest of the cuts'; `ended_at` by this host's clock."""
+    """What the reference stage wrote down. `snapshot_at` is the earliest of the cuts', or the start of the stage where there are none;
+    `ended_at` by this host's clock."""
 
     inventory_started_at: datetime
     snapshot_at: datetime
     cuts: tuple[CutFigures, ...]
     sources: tuple[SourceFigures, ...]
     ended_at: datetime | None = None
+    files: tuple[FileFigures, ...] = ()
 
 
 def snapshot_references(
@@ -77,6 +84,8 @@ def snapshot_references(
     Raises Refused, and leaves no Parquet, when anything at all is not as declared. That the snapshots lie after the inventory's start is
     the orphan stage's to check.
     """
+    began_at = datetime.now(UTC)
+    files = open_files(sources, now=began_at)
     with (
         open_cut(databases, sources, limits=limits) as cuts,
         written_whole(folder / PART) as unfinished,
@@ -90,15 +99,22 @@ def snapshot_references(
     ):
         names = pa.array([source.name for source in sources], pa.string())
         figures = tuple(
-            _write_source(source, cuts[source.database], pa.scalar(n, pa.int16()), names, writer, report)
+            _write_source(
+                prepare(source, cuts[source.database]) if source.of_postgres else FileReading(opened=files[source.name]),
+                pa.scalar(n, pa.int16()),
+                names,
+                writer,
+                report,
+            )
             for n, source in enumerate(sources)
         )
     return ReferenceFigures(
         inventory_started_at=inventory_started_at,
-        snapshot_at=min(cut.snapshot_at for cut in cuts.values()),
+        snapshot_at=min((cut.snapshot_at for cut in cuts.values()), default=began_at),
         cuts=tuple(map(_cut_figures, cuts.values())),
         sources=figures,
         ended_at=datetime.now(UTC),
+        files=tuple(opened.figures for opened in files.values()),
     )
 
 
@@ -116,8 +132,7 @@ def _cut_figures(cut: Cut) -> CutFigures:
 
 
 def _write_source(
-    source: ReferenceSettings,
-    cut: Cut,
+    reading: Reading | FileReading,
     number: pa.Int16Scalar,
     names: pa.StringArray,
     writer: pq.ParquetWriter,
@@ -125,9 +140,9 @@ def _write_source(
 ) -> SourceFigures:
     began = monotonic()
     tally = Tally()
-    progress = Progress(f"references: {source.name}", "keys", report)
+    progress = Progress(f"references: {reading.source.name}", "keys", report)
     gathered: list[pa.Table] = []
-    for keys in read_keys(source, cut, tally=tally):
+    for keys in keys_of(reading, tally=tally):
         column = pa.DictionaryArray.from_arrays(pa.repeat(number, keys.num_rows), names)
         gathered.append(keys.add_column(1, REFERENCES.field("source"), column).cast(REFERENCES))
         progress.add(keys.num_rows)
@@ -138,12 +153,14 @@ def _write_source(
         writer.write_table(pa.concat_tables(gathered))
     progress.finish()
     return SourceFigures(
-        name=source.name,
-        database=source.database,
+        name=reading.source.name,
+        database=reading.source.database,
         rows=tally.rows,
         references=tally.references,
         derived=tally.derived,
         without_key=tally.without_key,
         seconds=monotonic() - began,
         received=tally.received,
+        foreign=tally.foreign,
+        globs=reading.globs,
     )

@@ -24,9 +24,11 @@ from orphan_pipeline.settings.sources import (
     DropQuery,
     KeyRules,
     KeyStep,
+    LeadingSlash,
     Prepend,
     ReferenceSettings,
     Strip,
+    Unicode,
 )
 from orphan_pipeline.settings.values import DurationRange, EnvRef, Expected, Later, OneOf, duration_text, mistake, mistakes_below
 
@@ -40,6 +42,7 @@ __all__ = [
     "KeyCredentials",
     "KeyRules",
     "KeyStep",
+    "LeadingSlash",
     "PrefixSettings",
     "Prepend",
     "ProfileCredentials",
@@ -48,6 +51,7 @@ __all__ = [
     "ScheduleSettings",
     "Settings",
     "Strip",
+    "Unicode",
     "identifier",
 ]
 
@@ -214,10 +218,9 @@ class Settings(Part):
     )
     databases: Annotated[
         dict[str, DatabaseSettings],
-        Field(min_length=1),
         AfterValidator(_checked_names),
-        Expected("a mapping of at least one database"),
-    ] = Field(description="The PostgreSQL databases that refer to keys, each under a name of yours.")
+        Expected("a mapping of databases"),
+    ] = Field(default_factory=dict, description="The PostgreSQL databases that refer to keys, each under a name of yours.")
     buckets: Annotated[
         dict[str, BucketSettings],
         Field(min_length=1),
@@ -242,12 +245,12 @@ class Settings(Part):
 
     @model_validator(mode="after")
     def _databases_declared(self) -> Self:
-        known = ", ".join(self.databases)
+        known = f"one of {', '.join(self.databases)}" if self.databases else "a name declared under databases"
         wrong = [
-            (("buckets", name, "references", i, "database"), f"found {source.database!r}, expected one of {known}")
+            (("buckets", name, "references", i, "database"), f"found {source.database!r}, expected {known}")
             for name, bucket in self.buckets.items()
             for i, source in enumerate(bucket.references)
-            if source.database not in self.databases
+            if source.of_postgres and source.database not in self.databases
         ]
         if wrong:
             raise mistakes_below(*wrong)

@@ -9,7 +9,7 @@ the row's keys, or `!` and a problem. Where one array with one path is all that 
 who reads the cells sees that for nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -31,7 +31,7 @@ SELECT CASE WHEN {unlimited} OR sum(octet_length(answer.cell)) <= {most}
 FROM (SELECT source.row_id, {cell} AS cell FROM {source} AS source) AS answer
 """
 
-ROWS = "(SELECT {row_id} AS row_id, {document} AS document FROM {table} WHERE {where} OFFSET 0)"
+ROWS = "(SELECT {row_id} AS row_id, {document} AS document FROM {rows} OFFSET 0)"
 WITH_ARRAYS = "(SELECT rows.*, {arrays} FROM {rows} AS rows OFFSET 0)"
 WITH_FOUND = "(SELECT arrayed.*, {found} AS found FROM {arrayed} AS arrayed OFFSET 0)"
 
@@ -50,9 +50,9 @@ SLOW_CELL = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowShape:
-    """A source's documents, many rows in one answer."""
+    """A source's documents, many rows in one answer. `rows` gives what stands behind FROM for a condition on the table's rows."""
 
-    table: sql.Composable
+    rows: Callable[[sql.Composable], sql.Composable]
     row_id: sql.Composable
     document: sql.Composable
     root: Node
@@ -61,7 +61,7 @@ class WindowShape:
     def statement(self, where: sql.Composable, *, most: int | None, element_by_element: bool = False) -> sql.Composed:
         """One row: cells and row ids as bytes (null when there is no row, or when the cells are longer than `most` bytes), count, length.
         `where` is a condition on the table's rows."""
-        rows = sql.SQL(ROWS).format(row_id=self.row_id, document=self.document, table=self.table, where=where)
+        rows = sql.SQL(ROWS).format(row_id=self.row_id, document=self.document, rows=self.rows(where))
         slow = sql.SQL(SLOW_CELL).format(mark=sql.Literal(PROBLEM_MARK), verdicts=document_verdicts(self.root, self.types))
         arrays = self.root.inner
         if element_by_element or not _can_close(self.root, self.types):

@@ -35,11 +35,3 @@ class Problem:
 
 
 PROBLEMS = TypeAdapter(Problem)
-EMPTY = "the value is an empty string, which is no key; leave such rows out of the source, or correct them"
-
-
-def problem_text(problem: str) -> str:
-    """A statement's `problem` in words: a `Problem` as JSON, the empty text for an empty value, or words already."""
-    if not problem:
-        return EMPTY
-    return str(PROBLEMS.validate_json(problem)) if problem.startswith("{") else problem

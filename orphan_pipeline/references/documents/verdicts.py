@@ -15,7 +15,7 @@ from orphan_pipeline.references.refusals import LONGEST_SHOWN
 
 STATEMENT = """
 SELECT source.row_id, verdict.raw, verdict.problem
-FROM (SELECT {row_id} AS row_id, {document} AS document FROM {table} {where} {fence}) AS source
+FROM (SELECT {row_id} AS row_id, {document} AS document FROM {table} {fence}) AS source
 LEFT JOIN LATERAL ({verdicts}) AS verdict ON true
 """
 
@@ -66,14 +66,13 @@ def document_statement(
     fenced: bool,
     root: Node,
     types: Sequence[str],
-    where: sql.Composable | None = None,
 ) -> sql.Composed:
-    """The statement that reads a table's documents. `document` is a jsonb expression; `fenced`: computed once a row."""
+    """The statement that reads a table's documents. `table` is what stands behind FROM, `document` a jsonb expression; `fenced`: computed
+    once a row."""
     return sql.SQL(STATEMENT).format(
         row_id=row_id,
         document=document,
         table=table,
-        where=sql.SQL("WHERE {}").format(where) if where is not None else sql.SQL(""),
         fence=sql.SQL("OFFSET 0" if fenced else ""),
         verdicts=document_verdicts(root, types),
     )

@@ -46,7 +46,18 @@ def test_check_says_what_there_is_and_what_can_be_deleted_and_leaves_nothing_beh
     )
     assert "note: buckets.media.safety.allow_short_min_age is true" in said.out
     found = say(shared, "check", "--json").json
-    assert found["buckets"]["media"]["sources"] == [{"source": "documents", "database": "app", "rows": 10}]
+    [source] = found["buckets"]["media"]["sources"]
+    assert {name: source[name] for name in ("source", "database", "rows", "keys", "sampled", "match_rate", "compared_with", "advice")} == {
+        "source": "documents",
+        "database": "app",
+        "rows": 10,
+        "keys": 10,
+        "sampled": 10,
+        "match_rate": 1.0,
+        "compared_with": "the bucket",
+        "advice": None,
+    }
+    assert [one["exists"] for one in source["sample"]] == [True] * 5
     assert found["deletion"] == [said.out.splitlines()[-1]]
     assert sorted(shared.folder.rglob("*")) == before
 
