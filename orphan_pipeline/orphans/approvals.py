@@ -43,7 +43,8 @@ def last_accepted(lake: BucketLake, limits: GateLimits, *, before: datetime) -> 
     half-confirm a mistake.
     """
     for manifest in reversed(read_manifests(lake)):
-        if manifest.inventory.started_at >= before:
+        # References that were not read in full saw orphans that may be none: they neither confirm nor start anew.
+        if manifest.inventory.started_at >= before or not manifest.references.full:
             continue
         passed = not manifest.tripped and not tripped(evaluate(manifest, limits))
         if passed or approved(lake, manifest.digest):

@@ -9,6 +9,10 @@ BECAUSE = {
 
 
 def closing_line(manifest: Manifest) -> str:
+    partly = [source for source in manifest.references.sources if not source.full]
+    if partly:
+        names = ", ".join(source.name for source in partly)
+        return f"nothing is deletable after this sweep, because of {names} only new rows were read; the next full read makes plans again"
     deletable = manifest.deletable
     if deletable.objects:
         return f"deletable now: {deletable.objects:,} objects, {deletable.bytes:,} bytes, in {len(manifest.plans):,} prefixes"

@@ -3,7 +3,7 @@ declared ends the sweep with the source's name and the row's. What a raw value m
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import psycopg
@@ -74,6 +74,7 @@ class Reading:
 
     `statement` gives rows (row_id, raw, problem), one a key; `ranged` the same statement for those rows of `table` only that meet a
     condition on their ctid; `windows` many rows in one answer. What is not given is done without.
+    `few`: an index may find the rows that are meant, where ranges would not let it.
     `find_unparsed` gives (row_id, document as text) of each row whose column must parse as JSON.
     """
 
@@ -85,6 +86,7 @@ class Reading:
     table: sql.Identifier | None = None
     ranged: Callable[[sql.Composable], sql.Composed] | None = None
     windows: WindowShape | None = None
+    few: bool = False
 
     @property
     def globs(self) -> tuple[str, ...]:
@@ -104,8 +106,9 @@ class Reading:
         Raises Refused for the first row found that does not say what it should, and for whatever PostgreSQL refuses.
         """
         with self._refusing():
-            # One connection is what is asked for where few rows are meant: an index may find them, ranges would not let it.
-            by_ranges = self.table is not None and not (self.cut.sessions.most == 1 and self.source.where is not None)
+            # One connection is what is asked for where few rows are meant.
+            few = self.few or (self.cut.sessions.most == 1 and self.source.where is not None)
+            by_ranges = self.table is not None and not few
             blocks = blocks_of(self.table, self.cut.connection) if by_ranges and self.table is not None else None
             wanted = 1 if blocks is None else 1 + blocks // BLOCKS_WORTH_A_CONNECTION
             connections = self.cut.sessions.up_to(wanted)
@@ -161,12 +164,13 @@ class Reading:
         return self.refused(row_id, f"{self.source.column} does not parse: {one_line(error.diag.message_primary or '')}")
 
 
-def prepare(source: ReferenceSettings, cut: Cut) -> Reading:
-    """Looks at the source's columns. Raises Refused when they are not of a kind that can be read without loss."""
+def prepare(source: ReferenceSettings, cut: Cut, *, few: bool = False) -> Reading:
+    """Looks at the source's columns. `few`: its `where` means few of its rows. Raises Refused when they are not of a kind that can be read
+    without loss."""
     try:
         # The cursor is read to its end: PostgreSQL otherwise plans for its first rows only.
         cut.connection.execute("SET LOCAL cursor_tuple_fraction = 1")
-        return _of_table(source, cut) if source.table is not None else _of_statement(source, cut)
+        return replace(_of_table(source, cut), few=few) if source.table is not None else _of_statement(source, cut)
     except psycopg.Error as error:
         raise refusal(error, f"source {source.name} in database {source.database}") from None
 

@@ -2,8 +2,8 @@
 all, and its figures. The cut, the reading and the meaning of keys belong in `cut`, `read` and `normalise`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 
@@ -14,60 +14,19 @@ from orphan_pipeline.lake.files import written_whole
 from orphan_pipeline.progress import Progress
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
 from orphan_pipeline.references.extract import Reading, prepare
-from orphan_pipeline.references.kinds.files import FileFigures, FileReading, open_files
+from orphan_pipeline.references.figures import CutFigures, ReferenceFigures, SourceFigures
+from orphan_pipeline.references.incremental import Previous, Since, declared, greatest_id, since_last
+from orphan_pipeline.references.kinds.files import FileReading, OpenFile, open_files
 from orphan_pipeline.references.read import Tally, keys_of
 from orphan_pipeline.references.schema import REFERENCES
 from orphan_pipeline.settings.model import ReferenceSettings
+
+__all__ = ["PART", "CutFigures", "ReferenceFigures", "SourceFigures", "snapshot_references"]
 
 PART = "part-00000.parquet"
 ROW_GROUP = 122_880
 # Nearly every key and row stands there once: a dictionary of them is built only to be thrown away, and least and greatest say nothing.
 ENCODED = ["source"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CutFigures:
-    """When and where a database was frozen. `snapshot_at` by its own clock, `host_snapshot_at` by this host's."""
-
-    database: str
-    snapshot_at: datetime
-    host_snapshot_at: datetime
-    system_identifier: str
-    snapshot: str
-    lsn: str
-    server_version: str
-    from_replica: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFigures:
-    """`rows` were read, `without_key` of them yield none; `references` were found in the others, `derived` are the
-    variants' keys. `received` are bytes of the database's answers. `foreign` values were passed over, since the settings excuse them.
-    `globs` are the variants' templates with a `*`: what they match for one of this source's keys is in use too."""
-
-    name: str
-    database: str
-    rows: int
-    references: int
-    derived: int
-    without_key: int
-    seconds: float
-    received: int = 0
-    foreign: int = 0
-    globs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceFigures:
-    """What the reference stage wrote down. `snapshot_at` is the earliest of the cuts', or the start of the stage where there are none;
-    `ended_at` by this host's clock."""
-
-    inventory_started_at: datetime
-    snapshot_at: datetime
-    cuts: tuple[CutFigures, ...]
-    sources: tuple[SourceFigures, ...]
-    ended_at: datetime | None = None
-    files: tuple[FileFigures, ...] = ()
 
 
 def snapshot_references(
@@ -78,8 +37,10 @@ def snapshot_references(
     folder: Path,
     report: Callable[[str], None],
     limits: Limits | None = None,
+    previous: Previous | None = None,
 ) -> ReferenceFigures:
-    """Streams every reference of every source into `folder` (schema `REFERENCES`); memory holds one row group.
+    """Streams every reference of every source into `folder` (schema `REFERENCES`); memory holds one row group. Of sources that are declared
+    incremental, what `previous` holds is taken over and new rows are put to it, unless a full read is due.
 
     Raises Refused, and leaves no Parquet, when anything at all is not as declared. That the snapshots lie after the inventory's start is
     the orphan stage's to check.
@@ -100,11 +61,13 @@ def snapshot_references(
         names = pa.array([source.name for source in sources], pa.string())
         figures = tuple(
             _write_source(
-                prepare(source, cuts[source.database]) if source.of_postgres else FileReading(opened=files[source.name]),
+                source,
+                cuts[source.database] if source.of_postgres else files[source.name],
                 pa.scalar(n, pa.int16()),
                 names,
                 writer,
                 report,
+                since_last(source, cuts[source.database], previous) if source.incremental is not None else None,
             )
             for n, source in enumerate(sources)
         )
@@ -132,17 +95,24 @@ def _cut_figures(cut: Cut) -> CutFigures:
 
 
 def _write_source(
-    reading: Reading | FileReading,
+    source: ReferenceSettings,
+    place: Cut | OpenFile,
     number: pa.Int16Scalar,
     names: pa.StringArray,
     writer: pq.ParquetWriter,
     report: Callable[[str], None],
+    since: Since | None,
 ) -> SourceFigures:
     began = monotonic()
+    if isinstance(place, Cut):
+        reading: Reading | FileReading = prepare(source if since is None else since.narrowed, place, few=since is not None)
+        greatest = greatest_id(source, place)
+    else:
+        reading, greatest = FileReading(opened=place), None
     tally = Tally()
-    progress = Progress(f"references: {reading.source.name}", "keys", report)
+    progress = Progress(f"references: {source.name}", "keys", report)
     gathered: list[pa.Table] = []
-    for keys in keys_of(reading, tally=tally):
+    for keys in chain(since.taken_over() if since is not None else (), keys_of(reading, tally=tally)):
         column = pa.DictionaryArray.from_arrays(pa.repeat(number, keys.num_rows), names)
         gathered.append(keys.add_column(1, REFERENCES.field("source"), column).cast(REFERENCES))
         progress.add(keys.num_rows)
@@ -152,9 +122,9 @@ def _write_source(
     if gathered:
         writer.write_table(pa.concat_tables(gathered))
     progress.finish()
-    return SourceFigures(
-        name=reading.source.name,
-        database=reading.source.database,
+    figures = SourceFigures(
+        name=source.name,
+        database=source.database,
         rows=tally.rows,
         references=tally.references,
         derived=tally.derived,
@@ -163,4 +133,7 @@ def _write_source(
         received=tally.received,
         foreign=tally.foreign,
         globs=reading.globs,
+        greatest=greatest,
+        declared=declared(source),
     )
+    return figures if since is None else since.added_to(figures)

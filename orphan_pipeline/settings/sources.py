@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from orphan_pipeline.settings import checks
+from orphan_pipeline.settings.incremental import IncrementalSettings
 from orphan_pipeline.settings.json_paths import JsonPath
 from orphan_pipeline.settings.key_rules import Decode, DropQuery, KeyMapping, KeyRules, KeyStep, LeadingSlash, Prepend, Strip, Unicode
 from orphan_pipeline.settings.part import Count, Flag, Part, Text
@@ -116,6 +117,11 @@ class ReferenceSettings(Part):
         description="What may stand at `json_paths`: a string is a key, a number's text is one where `number` stands here, and null is no "
         "key where `null` does. Everything else fails the sweep.",
     )
+    incremental: Annotated[IncrementalSettings, Expected("{updated_at: COLUMN} or {append_only: COLUMN}")] | None = Field(
+        default=None,
+        description="For a table: only new rows are read and put to what the last sweep read of it. Such a sweep "
+        "reports, but makes no plans.",
+    )
 
     @property
     def kind(self) -> Literal["sql", "table", "file", "lake"]:
@@ -173,13 +179,15 @@ class ReferenceSettings(Part):
         return self
 
     @model_validator(mode="after")
-    def _optional_and_types_of_json_paths(self) -> Self:
+    def _optional_types_and_incremental(self) -> Self:
         paths = [JsonPath(path) for path in self.json_paths]
         known = {text for path in paths for text in (str(path), *path.arrays)}
         wrong = [(i, path) for i, path in enumerate(self.optional) if str(JsonPath(path)) not in known]
         if wrong:
             expected = "expected a path of json_paths, or an array that one leads through"
             raise mistakes_below(*((("optional", i), f"found {path!r}, {expected}") for i, path in wrong))
+        if self.incremental is not None and self.kind != "table":
+            raise mistakes_below((("incremental",), f"found beside {self.kind}, expected only beside table"))
         if self.expect_types == ("null",):
             raise mistakes_below((("expect_types",), "found null alone, expected string or number beside it"))
         if self.expect_types != ("string",) and not self.json_paths:
