@@ -125,6 +125,8 @@ def _fingerprint(source: ReferenceSettings, path: str) -> Fingerprint:
 def _snapshot(source: ReferenceSettings) -> OpenFile:
     assert source.lake is not None
     published = [(sweep.parent, _document(source, sweep)) for sweep in Path(source.lake).glob("sweeps/*/manifest.json")]
+    # What was put together from two nights may lack a reference (rule 4d).
+    published = [one for one in published if all(own.get("full", True) for own in one[1]["references"]["sources"])]
     if not published:
         raise Refused(f"source {source.name}: {source.lake} holds no published sweep; expected a bucket's folder in a lake")
     # The one that looked last, as the other lake itself would choose.

@@ -43,9 +43,7 @@ def written(path: Path, keys: Any, *, age: timedelta = timedelta(hours=1)) -> Pa
 def take(tmp_path: Path) -> Take:
     def run(*sources: ReferenceSettings) -> tuple[ReferenceFigures, list[tuple[str, bool, str]]]:
         folder = tmp_path / "references"
-        figures = snapshot_references(
-            sources=sources, urls={}, pinned={}, inventory_started_at=NOON, folder=folder, report=lambda line: None
-        )
+        figures = snapshot_references(sources=sources, databases={}, inventory_started_at=NOON, folder=folder, report=lambda line: None)
         rows = pq.read_table(folder / PART).select(["key", "derived", "row_id"]).to_pylist()
         return figures, [tuple(row.values()) for row in rows]
 
