@@ -16,8 +16,8 @@ from orphan_pipeline.cli.common import (
     print_table,
     settings_option,
 )
-from orphan_pipeline.deletion.abilities import abilities_words
 from orphan_pipeline.cli.sources import described, print_sources
+from orphan_pipeline.deletion.abilities import abilities_words
 from orphan_pipeline.deletion.preflight import shortest_noncurrent_days, versioning_of
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.cut import DatabaseUnderCut

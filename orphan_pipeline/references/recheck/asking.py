@@ -137,13 +137,13 @@ class Asker:
 
     def _read(self, way: Way, place: Cut | OpenFile, keys: Keys) -> Iterator[pa.Table]:
         if way.form is None:
-            yield from read_keys(reading_of(way.source, place), spill_under=self._spill_under)
+            yield from read_keys(reading_of(way.source, place))
             return
         assert isinstance(place, Cut)
         for some in slices(keys):
             raws = raws_of(way.source, self._second, some)
             narrow = narrowed(way.source, way.form, raws, place)
-            yield from read_keys(reading_of(narrow, place), spill_under=self._spill_under)
+            yield from read_keys(reading_of(narrow, place))
 
     @contextmanager
     def _streamed(self, tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatchReader]:

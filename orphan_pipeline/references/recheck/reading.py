@@ -2,16 +2,13 @@
 read."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 
-from orphan_pipeline.duck import duck
 from orphan_pipeline.references.cut import Cut
 from orphan_pipeline.references.extract import Reading, prepare
 from orphan_pipeline.references.kinds.files import FileReading, OpenFile
-from orphan_pipeline.references.normalise import teach
-from orphan_pipeline.references.snapshot import DUCKDB_BYTES, _keys, _Tally
+from orphan_pipeline.references.read import keys_of
 from orphan_pipeline.settings.model import ReferenceSettings
 
 
@@ -20,9 +17,7 @@ def reading_of(source: ReferenceSettings, place: Cut | OpenFile) -> Reading | Fi
     return FileReading(opened=place) if isinstance(place, OpenFile) else prepare(source, place)
 
 
-def read_keys(reading: Reading | FileReading, *, spill_under: Path) -> Iterator[pa.Table]:
+def read_keys(reading: Reading | FileReading) -> Iterator[pa.Table]:
     """Tables with a column `key`, derived keys too, in a stream. Raises Refused for the first row that is not as declared."""
-    with duck(spill_under, memory_bytes=DUCKDB_BYTES) as connection:
-        teach(connection)
-        for table in _keys(reading, connection, _Tally()):
-            yield table.select(["key"])
+    for table in keys_of(reading):
+        yield table.select(["key"])

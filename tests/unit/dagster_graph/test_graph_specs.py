@@ -3,8 +3,8 @@
 import dagster as dg
 import pytest
 
-from orphan_pipeline.gates.gate import GATES
 from orphan_pipeline.definitions import build_definitions
+from orphan_pipeline.gates.gate import GATES
 from orphan_pipeline.settings.model import Settings
 
 STAGES = ("inventory_snapshot", "referenced_keys", "dangling_references", "orphan_set", "deleted_objects")
