@@ -11,6 +11,7 @@ from orphan_pipeline.gates.history import SWEEPS, Accepted, History
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.approvals import overridden, still_closed
 from orphan_pipeline.orphans.manifest import Manifest, read_manifests
+from orphan_pipeline.orphans.pauses import Pause, standing_pause
 from orphan_pipeline.settings.model import BucketSettings
 
 
@@ -33,10 +34,12 @@ def gates_of(lake: BucketLake, manifest: Manifest, settings: BucketSettings, man
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """The gates that did not pass and that nobody approved: of the bucket for the whole sweep, and all that hold back each plan."""
+    """The gates that did not pass and that nobody approved: of the bucket for the whole sweep, and all that hold back each plan. And the
+    pause that stands, maybe since an earlier sweep."""
 
     bucket: tuple[Gate, ...]
     plans: dict[str, tuple[Gate, ...]]
+    pause: Pause | None
 
     @property
     def held_back(self) -> list[str]:
@@ -56,6 +59,7 @@ def closed_gates(lake: BucketLake, manifest: Manifest, gates: Sequence[Gate]) ->
             prefix: tuple(still_closed(lake, [*of_bucket, *of_prefix.get(prefix, ())], manifest.digest, plan.digest))
             for prefix, plan in manifest.plans.items()
         },
+        pause=standing_pause(lake),
     )
 
 

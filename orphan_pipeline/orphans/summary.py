@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.orphans.acceptance import Closed
 from orphan_pipeline.orphans.manifest import Manifest, total
+from orphan_pipeline.orphans.pauses import refusal_line
 
 SHOWN_DIGITS = 16
 
@@ -22,6 +23,9 @@ def approval_command(digest: str) -> str:
 
 def closing_line(manifest: Manifest, closed: Closed) -> str:
     """`closed`: what nobody approved so far."""
+    if closed.pause is not None:
+        waiting = f"{_amount(manifest, list(manifest.plans))} wait; " if manifest.plans else ""
+        return waiting + refusal_line(closed.pause)
     partly = [source.name for source in manifest.references.sources if not source.full]
     if partly:
         sources = ", ".join(partly)

@@ -313,6 +313,7 @@ class Settings(Part):
                 lines.append(f"{at}.safety.confirmations is 1: one sweep is enough to delete")
             if safety.confirmation_gap < timedelta(hours=1):
                 lines.append(f"{at}.safety.confirmation_gap is {duration_text(safety.confirmation_gap)}, under 1h")
+            lines += [f"{at}.safety.{name} is {found}: that gate never trips" for name, found in safety.gates_off().items()]
             if bucket.deletion.mode != "dry_run":
                 lines.append(f"{at}.deletion.mode is {bucket.deletion.mode}: planned objects can be deleted")
         return tuple(lines)

@@ -48,6 +48,11 @@ class SafetySettings(Part):
         default=timedelta(hours=72), description="How long after its sweep a plan can still be executed."
     )
 
+    def gates_off(self) -> dict[str, float]:
+        """Limits that no sweep can exceed, or fall short of."""
+        off = {"max_orphan_fraction": 1.0, "min_match_rate": 0.0, "max_shrink": 1.0, "max_age_band_excess": 1.0}
+        return {name: limit for name, limit in off.items() if getattr(self, name) == limit}
+
     @model_validator(mode="after")
     def _floor_of_min_age(self) -> Self:
         if self.min_age < MIN_AGE_FLOOR and not self.allow_short_min_age:

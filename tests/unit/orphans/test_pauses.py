@@ -15,10 +15,12 @@ from orphan_pipeline.deletion.ledger import LEDGER, Answer, Ledger, LedgerPlan, 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import make_folder
 from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
 from orphan_pipeline.orphans.approvals import approved
 from orphan_pipeline.orphans.approving import approvable, record_approval
-from orphan_pipeline.orphans.manifest import Manifest
+from orphan_pipeline.orphans.manifest import Manifest, read_manifests
 from orphan_pipeline.orphans.pauses import MISSED, MISSED_FILE, refuse_if_paused, standing_pause
+from orphan_pipeline.orphans.summary import closing_line
 
 HOUR = timedelta(hours=1)
 SETTINGS = bucket_settings(deletion={"mode": "versioned"}, safety={"confirmations": 1, "max_orphan_fraction": 0.9, "min_match_rate": 0.0})
@@ -107,8 +109,11 @@ def test_a_later_sweep_that_misses_nothing_does_not_lift_the_pause(lake: BucketL
     deleted(lake)
     sweep(lake, "s2", 2, gone=["a/1"])
     assert sweep(lake, "s3", 3, orphans=["a/3"]).tripped == ()
-    with pytest.raises(Refused, match="deletion is paused since"):
+    with pytest.raises(Refused, match="deletion is paused since") as refused:
         refuse_if_paused(lake)
+    [made] = [manifest for manifest in read_manifests(lake) if manifest.sweep_id == "s3"]
+    line = closing_line(made, closed_gates(lake, made, gates_of(lake, made, SETTINGS)))
+    assert line == f"1 objects, 10 bytes wait; {refused.value}", "and not that it is deletable now"
 
 
 @pytest.mark.parametrize("outcome", ["restored", "newer"])

@@ -206,12 +206,14 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
 def test_what_lowers_the_protection_is_said(tmp_path: Path) -> None:
     text = SKETCH.replace("min_age: 7d", "min_age: 20s, allow_short_min_age: true")
     text = text.replace("confirmations: 2, confirmation_gap: 20h", "confirmations: 1, confirmation_gap: 1s")
+    text = text.replace("max_orphan_fraction: 0.2", "max_orphan_fraction: 1.0")
     text = text.replace("mode: dry_run", "mode: versioned") + "demo: true\n"
     assert _load(tmp_path, text).warnings() == (
         "this is the demo's settings file: its ages are for a demonstration only",
         "buckets.media.safety.allow_short_min_age is true: min_age is 20s, the floor of 24h is off",
         "buckets.media.safety.confirmations is 1: one sweep is enough to delete",
         "buckets.media.safety.confirmation_gap is 1s, under 1h",
+        "buckets.media.safety.max_orphan_fraction is 1.0: that gate never trips",
         "buckets.media.deletion.mode is versioned: planned objects can be deleted",
     )
 
