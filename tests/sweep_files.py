@@ -19,6 +19,7 @@ from orphan_pipeline.orphans.acceptance import gates_of
 from orphan_pipeline.orphans.approvals import approve
 from orphan_pipeline.orphans.dangling import write_dangling
 from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest
+from orphan_pipeline.orphans.pauses import with_what_is_missed
 from orphan_pipeline.orphans.publish import publish_sweep
 from orphan_pipeline.orphans.snapshot import HoldLimits
 from orphan_pipeline.references.schema import REFERENCES
@@ -81,20 +82,23 @@ def publish(
     baseline: bool = True,
     last_modified: datetime = NOON - 100 * DAY,
     inventory: bool = True,
+    derived: bool = False,
 ) -> Manifest:
     """A whole sweep of a bucket that holds `orphans` and `referenced`, whose databases name `referenced` and `gone`. Where no sweep was
     accepted before, it is approved as the `baseline`, as an operator would, and nothing else about it. Without `inventory` the
-    sweep has one already."""
+    sweep has one already. With `derived`, `gone` are keys that were made by a template."""
     at = started_at or datetime.now(UTC)
     settings = settings or bucket_settings()
     sweep = lake.sweep(sweep_id)
     if inventory:
         take_inventory(sweep, [listed([*orphans, *referenced], last_modified=last_modified)], at=at, settings=settings)
-    put_references(sweep, [(key, source, False) for key in [*referenced, *gone] for source in sources])
+    rows = [(key, source, derived and key in gone) for key in [*referenced, *gone] for source in sources]
+    put_references(sweep, rows)
     count = len(referenced) + len(gone)
     write_document(sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources))
     with sweep.writing("dangling") as folder:
-        write_document(folder / FIGURES, DanglingFigures, write_dangling(sweep, folder))
+        dangling = with_what_is_missed(lake, sweep, write_dangling(sweep, folder), at=at, undo_window=settings.deletion.undo_window)
+        write_document(folder / FIGURES, DanglingFigures, dangling)
     made = publish_sweep(sweep, name="media", lake=lake, settings=settings, databases=databases, reports=(), report=lambda line: None)
     closed = [gate for gate in gates_of(lake, made, settings) if gate.name == "baseline" and not gate.passed]
     if baseline and closed:

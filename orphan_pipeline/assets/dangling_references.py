@@ -1,6 +1,5 @@
 """The asset `dangling_references`: references whose object is not there. Reported, never repaired."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,11 +11,14 @@ from orphan_pipeline.gates.history import SWEEPS
 from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
-from orphan_pipeline.orphans.dangling import DANGLING, write_dangling
+from orphan_pipeline.orphans.dangling import DANGLING, dangling_sample, write_dangling
 from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest, read_manifests
-from orphan_pipeline.orphans.pauses import pause_if_missed, refusal_line
+from orphan_pipeline.orphans.pauses import refusal_line, standing_pause, with_what_is_missed
 from orphan_pipeline.references.snapshot import ReferenceFigures
 from orphan_pipeline.settings.model import BucketSettings
+
+SAMPLE_EACH = 5
+"""Dangling references shown of each source."""
 
 
 def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
@@ -39,11 +41,11 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
             sweep.figures("inventory", InventoryFigures)  # refuses where a snapshot of this sweep is missing
             sweep.figures("references", ReferenceFigures)
             with sweep.writing("dangling") as folder:
-                figures = write_dangling(sweep, folder)
-                pause = pause_if_missed(lake, sweep, at=datetime.now(UTC))
-                if pause is not None:
-                    figures = replace(figures, missed=pause.keys, missed_sample=pause.sample, pause=pause.digest)
+                figures = with_what_is_missed(
+                    lake, sweep, write_dangling(sweep, folder), at=datetime.now(UTC), undo_window=settings.deletion.undo_window
+                )
                 write_document(folder / FIGURES, DanglingFigures, figures)
+            pause = standing_pause(lake)
         return dg.MaterializeResult(
             metadata={
                 **table_metadata(
@@ -53,6 +55,7 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
                     rows=sum(figures.sources.values()),
                 ),
                 "sweep": sweep.sweep_id,
+                "sample": _sample(dangling_sample(sweep, each=SAMPLE_EACH)),
                 **_trend(figures, read_manifests(lake)),
                 "missed": figures.missed,
                 **({"paused": refusal_line(pause)} if pause is not None else {}),
@@ -60,6 +63,11 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
         )
 
     return dangling_references
+
+
+def _sample(found: list[tuple[str, str]]) -> dg.MetadataValue[Any]:
+    rows = [dg.TableRecord({"source": source, "key": key}) for source, key in found]
+    return dg.MetadataValue.table(rows, schema=dg.TableSchema([dg.TableColumn("source", "string"), dg.TableColumn("key", "string")]))
 
 
 def _trend(figures: DanglingFigures, manifests: list[Manifest]) -> dict[str, dg.MetadataValue[Any] | int]:

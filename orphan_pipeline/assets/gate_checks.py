@@ -38,9 +38,8 @@ def _check_result(manifest: Manifest, name: str, gates: list[Gate]) -> dg.AssetC
         description=_description(manifest, name, gates, tripped),
         metadata={
             **plotted,
-            **({"to_go_on_all_the_same": dg.MetadataValue.md(f"`{approval_command(manifest.digest)}`")} if tripped else {}),
-            "tripped": len(tripped),
-            "asked": len(gates),
+            **({"if_this_is_right": approval_command(manifest.digest)} if tripped else {}),
+            **({"tripped": f"{len(tripped):,} of {len(gates):,}"} if len(gates) > 1 else {}),
             "gates": _table([*tripped, *(gate for gate in gates if gate.passed)][:MOST_ROWS]),
         },
     )
@@ -56,30 +55,24 @@ def _description(manifest: Manifest, name: str, gates: list[Gate], tripped: list
     more = f"; and {len(tripped) - TOLD:,} more" if len(tripped) > TOLD else ""
     told = "; ".join(gate.message for gate in tripped[:TOLD])
     blocks = "Those prefixes are not deleted" if name in PREFIX_GATES else "Nothing is deleted"
-    return f"{several}{told}{more}. {blocks}; if this is right: {approval_command(manifest.digest)}"
+    return f"{several}{told}{more}. {blocks}; if this is right: `{approval_command(manifest.digest)}`"
 
 
 def _table(gates: Sequence[Gate]) -> dg.MetadataValue:
+    columns = {"passed": "bool", "found": "float", "limit": "float", "message": "string"}
+    if any(gate.prefix is not None for gate in gates):
+        columns = {"prefix": "string", **columns}
+    rows: list[dict[str, str | float | bool]] = [
+        {
+            "prefix": gate.prefix or "",
+            "passed": gate.passed,
+            "found": round(gate.found, 6),
+            "limit": round(gate.limit, 6),
+            "message": gate.message,
+        }
+        for gate in gates
+    ]
     return dg.MetadataValue.table(
-        [
-            dg.TableRecord(
-                {
-                    "prefix": gate.prefix or "",
-                    "passed": gate.passed,
-                    "found": round(gate.found, 6),
-                    "limit": round(gate.limit, 6),
-                    "message": gate.message,
-                }
-            )
-            for gate in gates
-        ],
-        schema=dg.TableSchema(
-            [
-                dg.TableColumn("prefix", "string"),
-                dg.TableColumn("passed", "bool"),
-                dg.TableColumn("found", "float"),
-                dg.TableColumn("limit", "float"),
-                dg.TableColumn("message", "string"),
-            ]
-        ),
+        [dg.TableRecord({name: row[name] for name in columns}) for row in rows],
+        schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()]),
     )

@@ -22,11 +22,12 @@ def orphan_figures(manifest: Manifest, prices: Mapping[str, float]) -> dict[str,
     """`prices` in USD a GB and month, by storage class."""
     cost = cost_of(manifest.storage_classes, prices)
     return {
+        **_pictures(manifest),
         "sweep": manifest.sweep_id,
         "digest": manifest.digest,
         "cutoff": dg.MetadataValue.timestamp(manifest.cutoff),
         "expires_at": dg.MetadataValue.timestamp(manifest.expires_at),
-        "confirms": manifest.confirms or "(no earlier sweep)",
+        "confirms": manifest.confirms or "(no accepted sweep)",
         "orphans": manifest.orphans.objects,
         "orphan_bytes": manifest.orphans.bytes,
         "orphans_usd_a_month": round(cost.usd_a_month, 2),
@@ -37,7 +38,6 @@ def orphan_figures(manifest: Manifest, prices: Mapping[str, float]) -> dict[str,
         "holds": amounts_metadata(manifest.holds, first="hold"),
         "by_prefix": _by_prefix(manifest),
         "by_storage_class": amounts_metadata(manifest.storage_classes, first="storage_class"),
-        **_pictures(manifest),
     }
 
 

@@ -66,10 +66,10 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
         plans = [str(sweep.root / plan.file) for plan in manifest.plans.values()]
         return dg.MaterializeResult(
             metadata={
-                **table_metadata(plans, PLAN, folder=str(sweep.stage("orphans")), rows=manifest.orphans.objects),
-                **orphan_figures(manifest, whole.prices),
                 "outcome": outcome,
+                **orphan_figures(manifest, whole.prices),
                 **freed,
+                **table_metadata(plans, PLAN, folder=str(sweep.stage("orphans")), rows=manifest.orphans.objects),
             },
             check_results=check_results(manifest, gates),
         )

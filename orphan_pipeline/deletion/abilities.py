@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 Condition = Literal["honoured", "ignored", "refused"]
 """Of a delete with a wrong ETag: the object stayed; it went; the store takes no such request at all, whatever the ETag."""
 
-OddKeys = Literal["deleted alone", "not stored", "not deleted"]
-Way = Literal["together", "alone", "unconditional"]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How objects are deleted from one store. `together`: by DeleteObjects. `singly`: how keys go by DeleteObject, all of them if not
+    `together`, else those that XML cannot carry: with the ETag, without one right after a look, or not at all."""
+
+    together: bool = True
+    singly: Literal["conditional", "looked at", "never"] = "conditional"
+
+
+USUAL = Way()
+"""Where the store honours every ETag, as S3 does."""
+
 
 STALE_ETAG = "0" * 32
-ODD = "\x01"
-"""XML cannot carry it, so a key with it has to go alone, in the URL."""
-
 WANTS_MD5 = "Content-MD5"
 BEFORE_SIGNING = "before-sign.s3.DeleteObjects"
 MD5_HOOK = "orphan_pipeline_content_md5"
@@ -37,12 +45,14 @@ FORBIDDEN = frozenset({"AccessDenied", "403", "SignatureDoesNotMatch", "InvalidA
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAbilities:
     """`together`, `alone`: what becomes of the ETag on DeleteObjects and on DeleteObject. `content_md5`: whether DeleteObjects is refused
-    without that header. `odd_keys`: what becomes of keys that XML cannot carry."""
+    without that header.
+
+    A key that XML cannot carry is not tried: some stores cannot list a bucket that holds one (moto), and a probe must do no harm. It goes
+    by DeleteObject, so `alone` speaks for it."""
 
     together: Condition
     alone: Condition
     content_md5: bool
-    odd_keys: OddKeys
 
     @property
     def words(self) -> str:
@@ -54,11 +64,11 @@ class StoreAbilities:
 def chosen_way(abilities: StoreAbilities, bucket: str, *, allow_unconditional: bool) -> Way:
     """How objects are deleted from such a store. Raises Refused when it would delete an object that changed meanwhile."""
     if abilities.together == "honoured":
-        return "together"
+        return Way(singly="conditional" if abilities.alone == "honoured" else "looked at" if allow_unconditional else "never")
     if abilities.alone == "honoured":
-        return "alone"
+        return Way(together=False)
     if allow_unconditional:
-        return "unconditional"
+        return Way(together=False, singly="looked at")
     raise Refused(
         f"bucket {bucket}: the store does not honour the ETag on a delete ({abilities.words}): an object that changed meanwhile "
         "could be lost, so nothing is deleted here, unless allow_unconditional_delete: true"
@@ -75,7 +85,6 @@ def prepared(client: "S3Client", abilities: StoreAbilities) -> "S3Client":
 def probe_store(client: "S3Client", bucket: str) -> StoreAbilities:
     """Raises boto3's ClientError when the store does not let us put, look or delete at all."""
     key = f"{OWN_PREFIX}probe-{uuid.uuid4().hex}"
-    odd = key + ODD
     content_md5 = False
     try:
         etag = _put(client, bucket, key)
@@ -84,12 +93,11 @@ def probe_store(client: "S3Client", bucket: str) -> StoreAbilities:
             _send_content_md5(client)
         together = _condition(client, bucket, key, etag, _delete_together)
         alone = _condition(client, bucket, key, etag, _delete_alone)
-        odd_keys = _odd_keys(client, bucket, odd)
     finally:
         _remove_every_version(client, bucket, key)
         if content_md5:
             client.meta.events.unregister(BEFORE_SIGNING, unique_id=MD5_HOOK)
-    return StoreAbilities(together=together, alone=alone, content_md5=content_md5, odd_keys=odd_keys)
+    return StoreAbilities(together=together, alone=alone, content_md5=content_md5)
 
 
 def abilities_words(client: "S3Client", bucket: str) -> str:
@@ -112,15 +120,6 @@ def _condition(client: "S3Client", bucket: str, key: str, etag: str, delete: Any
         return "refused"
     delete(client, bucket, key, etag)
     return "honoured" if look(client, bucket, key).etag is None else "refused"
-
-
-def _odd_keys(client: "S3Client", bucket: str, key: str) -> OddKeys:
-    try:
-        etag = _put(client, bucket, key)
-    except ClientError:
-        return "not stored"
-    _delete_alone(client, bucket, key, etag)
-    return "deleted alone" if look(client, bucket, key).etag is None else "not deleted"
 
 
 def _wants_md5(client: "S3Client", bucket: str, key: str) -> bool:

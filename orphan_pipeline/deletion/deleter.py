@@ -1,12 +1,12 @@
 """Deletes one chunk on a versioned bucket and knows for each key what became of it. A request that fails is never simply sent again:
 the store may have acted on it, so what it did is looked up first, and only what still stands is asked to go once more."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from orphan_pipeline.deletion.abilities import Way
+from orphan_pipeline.deletion.abilities import USUAL, Way
 from orphan_pipeline.deletion.canary import refuse_unless_hidden
 from orphan_pipeline.deletion.ledger import Answer, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
@@ -14,9 +14,11 @@ from orphan_pipeline.deletion.requests import (
     MAYBE_DONE,
     TOO_BUSY,
     TRY_AGAIN,
+    DeleteOne,
     delete_chunk,
     delete_one,
     delete_one_looked_at,
+    leave_alone,
     tried_until_done,
 )
 from orphan_pipeline.deletion.settle import settle
@@ -30,7 +32,7 @@ OPEN, DOUBTFUL = TRY_AGAIN | {NO_ANSWER.code}, MAYBE_DONE | {NO_ANSWER.code}
 AT_ONCE = 16
 """Looks, or single deletes, of all chunks together."""
 
-SINGLY: dict[Way, Callable[["S3Client", str, Planned], Answer | None]] = {"alone": delete_one, "unconditional": delete_one_looked_at}
+SINGLY: dict[str, DeleteOne] = {"conditional": delete_one, "looked at": delete_one_looked_at, "never": leave_alone}
 
 
 class VersionedDeleter:
@@ -38,7 +40,7 @@ class VersionedDeleter:
 
     leaves_markers = True
 
-    def __init__(self, *, client: "S3Client", once: "S3Client", bucket: str, pace: Pace, way: Way = "together") -> None:
+    def __init__(self, *, client: "S3Client", once: "S3Client", bucket: str, pace: Pace, way: Way = USUAL) -> None:
         """`client` retries by itself and only looks; `once` sends every request exactly once, and only deletes."""
         self._client, self._once, self._bucket, self.pace, self._way = client, quickened(once), bucket, pace, way
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="key")
@@ -87,14 +89,12 @@ class VersionedDeleter:
             self.pace.answered(keys=len(planned), refused=slowed, seconds=monotonic() - began)
         return answers | self.settled([one for one in planned if _doubtful(answers[one.key], again=again)])
 
-    def _asked(self, planned: Sequence[Planned]) -> Iterable[tuple[str, Answer | None]]:
-        singly = SINGLY.get(self._way)
-        return delete_chunk(self._once, self._bucket, planned) if singly is None else self._asked_singly(planned, singly)
-
-    def _asked_singly(
-        self, planned: Sequence[Planned], ask: Callable[["S3Client", str, Planned], Answer | None]
-    ) -> Iterator[tuple[str, Answer | None]]:
-        asked = {self._pool.submit(ask, self._once, self._bucket, one): one for one in planned}
+    def _asked(self, planned: Sequence[Planned]) -> Iterator[tuple[str, Answer | None]]:
+        singly = SINGLY[self._way.singly]
+        if self._way.together:
+            yield from delete_chunk(self._once, self._bucket, planned, alone=singly)
+            return
+        asked = {self._pool.submit(singly, self._once, self._bucket, one): one for one in planned}
         try:
             for done in as_completed(asked):
                 yield asked[done].key, done.result()

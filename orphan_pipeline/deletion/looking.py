@@ -1,5 +1,6 @@
 """What stands under a key right now, object or delete marker, as the store itself says."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NOT_FOUND = 404
+XML_CANNOT_CARRY = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
+UNREADABLE = "\ufffd"
+"""What SeaweedFS lists in the place of such a character."""
+
 SEAWEEDFS_VERSIONS = ".versions/"
 """SeaweedFS keeps the versions of `k` in a folder `k.versions` and lists them in its place, after `k-…`: where a page of other keys that
 begin with `k` comes first, the next page begins beyond `k`, and its versions appear in no listing but that of their folder (4.48, seen)."""
@@ -70,10 +75,11 @@ def _versions(client: "S3Client", bucket: str, key: str) -> Iterator[tuple[Any, 
         if not page.get("IsTruncated") or page.get("NextKeyMarker") != key:
             break
         asked |= {"KeyMarker": key, "VersionIdMarker": page["NextVersionIdMarker"]}
-    if page.get("IsTruncated") and not latest:
-        yield from _of(client.list_object_versions(Bucket=bucket, Prefix=key + SEAWEEDFS_VERSIONS), key)
+    listed_as = XML_CANNOT_CARRY.sub(UNREADABLE, key)
+    if not latest and (page.get("IsTruncated") or listed_as != key):
+        yield from _of(client.list_object_versions(Bucket=bucket, Prefix=key + SEAWEEDFS_VERSIONS), key, listed_as)
 
 
-def _of(page: Any, key: str) -> Iterator[tuple[Any, bool]]:
-    yield from ((entry, True) for entry in page.get("DeleteMarkers", []) if entry["Key"] == key)
-    yield from ((entry, False) for entry in page.get("Versions", []) if entry["Key"] == key)
+def _of(page: Any, *names: str) -> Iterator[tuple[Any, bool]]:
+    yield from ((entry, True) for entry in page.get("DeleteMarkers", []) if entry["Key"] in names)
+    yield from ((entry, False) for entry in page.get("Versions", []) if entry["Key"] in names)

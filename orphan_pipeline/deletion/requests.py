@@ -1,7 +1,6 @@
 """What is said to the store when objects are deleted or their markers removed, and how its answer is read: every delete carries the
 planned ETag, every key gets its own answer (rule 11). Nothing here decides whether a key may go."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,10 @@ from tenacity.nap import sleep as plain_sleep
 from urllib3.exceptions import HTTPError
 
 from orphan_pipeline.deletion.ledger import Answer, Planned
-from orphan_pipeline.deletion.looking import look
+from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY, look
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-XML_CANNOT_CARRY = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
-"""One such key fails a whole DeleteObjects request as MalformedXML (boto3 issue 2005), so they go one by one, in the URL."""
 
 NOT_THE_PLANNED_OBJECT = frozenset({"PreconditionFailed", "412"})
 GONE = frozenset({"NoSuchKey", "404"})
@@ -44,6 +40,9 @@ ATTEMPTS = 10
 LONGEST_WAIT = 20.0
 
 
+DeleteOne = Callable[["S3Client", str, Planned], Answer | None]
+
+
 def tried_until_done(attempt: Callable[[], bool], *, attempts: int = ATTEMPTS, sleep: Callable[[float], None] = plain_sleep) -> bool:
     """Calls `attempt`, which says whether anything is still open, until nothing is, with longer and longer waits; gives up after
     `attempts`. Whether all was done."""
@@ -61,11 +60,15 @@ def _still_open(_: RetryCallState) -> bool:
     return True
 
 
-def delete_chunk(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> Iterator[tuple[str, Answer | None]]:
+def delete_chunk(
+    client: "S3Client", bucket: str, planned: Sequence[Planned], *, alone: DeleteOne | None = None
+) -> Iterator[tuple[str, Answer | None]]:
     """One answer a key, each as soon as it is there; None where no answer came: the request was lost, the server failed, or its
     answer does not mention the key. Of such a key nothing is known, and what stands in the store has to be looked up.
 
-    boto3's ClientError rises when the store refuses the whole request (no permission, no such bucket): then nothing was done by it.
+    One key that XML cannot carry fails a whole DeleteObjects request (MalformedXML; boto3 issue 2005): such keys go one by one, in the
+    URL, by `alone`. boto3's ClientError rises when the store refuses the whole request (no permission, no such bucket): then nothing was
+    done by it.
     """
     together: list[Planned] = []
     singly: list[Planned] = []
@@ -73,7 +76,7 @@ def delete_chunk(client: "S3Client", bucket: str, planned: Sequence[Planned]) ->
         (singly if XML_CANNOT_CARRY.search(one.key) else together).append(one)
     answers = _delete_together(client, bucket, together) if together else {}
     yield from ((one.key, answers.get(one.key)) for one in together)
-    yield from ((one.key, delete_one(client, bucket, one)) for one in singly)
+    yield from ((one.key, (alone or delete_one)(client, bucket, one)) for one in singly)
 
 
 def delete_one(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
@@ -103,6 +106,11 @@ def delete_one_looked_at(client: "S3Client", bucket: str, one: Planned) -> Answe
     except ClientError as error:
         return _of_whole_request(error)
     return Answer("deleted", version_id=response.get("VersionId"), code=UNCONDITIONAL)
+
+
+def leave_alone(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
+    """For keys that would have to go alone, to a store that ignores the ETag there."""
+    return Answer("failed", code="NoConditionalDelete")
 
 
 def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str]:

@@ -67,9 +67,9 @@ NOTHING = Amount(0, 0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InventoryFigures:
     """What the inventory stage wrote down. `started_at`: nothing of it was looked at before (by the store's clock; for a report, the
-    start of its scan). `total`, `unowned`, `prefixes` and `storage_classes` are of current objects; `noncurrent` and `delete_markers` are known
-    where versions were asked for. `store_clock` and `host_clock` are one moment by two clocks, before the first page was read. `cuts` divide the
-    keys evenly, for the next listing. `listing` and `report` tell of the source: one of them is None.
+    start of its scan). `total`, `unowned`, `prefixes` and `storage_classes` are of current objects; `noncurrent` and `delete_markers` (of
+    any age) are only known where versions were asked for. `store_clock` and `host_clock` are one moment by two clocks, before the first
+    page was read. `cuts` divide the keys evenly, for the next listing. `listing` and `report` tell of the source: one of them is None.
     """
 
     started_at: datetime
@@ -114,6 +114,7 @@ def write_inventory(
             writer.write_table(table)
             sample.add(table["key"])
             progress.add(table.num_rows)
+            del table  # or it would be held while the next one is made
     progress.finish()
     with duck(folder) as connection:
         amounts = [_AmountOf(*row) for row in rows(connection, AMOUNTS, {"inventory": str(path)})]
@@ -163,8 +164,11 @@ def _with_owner(
     for some in _by_row_group(pages):
         query = WITH_OWNER if some[0].schema == VERSIONS else WITH_OWNER_CURRENT_ONLY
         connection.register("listed", pa.Table.from_batches(some))
-        yield arrow_table(connection, query.format(partition=partition), parameters).select(INVENTORY.names).cast(INVENTORY)
+        table = arrow_table(connection, query.format(partition=partition), parameters).select(INVENTORY.names).cast(INVENTORY)
         connection.unregister("listed")
+        some.clear()  # or the pages would be held as long as the table
+        yield table
+        del table
 
 
 def _by_row_group(pages: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -134,9 +135,10 @@ class BucketLake:
         """Folders of the pauses that were declared."""
         return sorted(declared.parent for declared in self.root.glob("pauses/*/pause.json"))
 
-    def ledger_parquet(self) -> list[str]:
-        """The recorded outcomes of every real deletion."""
-        return sorted(str(path) for path in self.root.glob("ledger/*/*[0-9].parquet"))
+    def ledger_parquet(self, *, since: datetime) -> list[str]:
+        """The recorded outcomes of real deletions, without files that were written before that moment."""
+        files = self.root.glob("ledger/*/*[0-9].parquet")
+        return sorted(str(path) for path in files if path.stat().st_mtime >= since.timestamp())
 
     def sweep_folders(self) -> list[SweepFolder]:
         """Every sweep, finished or not."""

@@ -81,10 +81,13 @@ def last_accepted(
     """The latest sweep of this real bucket before that moment that confirms: accepted in its time, and by today's limits too unless
     somebody approved it.
 
-    A sweep that was missed or has failed is none, so it neither confirms nor resets.
+    A sweep that was missed or has failed is none, so it neither confirms nor resets; nor does one whose references were not read in
+    full: it saw orphans that may be none (rule 4d).
     """
     for manifest in sorted(manifests, key=lambda m: m.place, reverse=True):
-        if manifest.inventory.started_at >= before or manifest.store != store or not accepted(lake, manifest):
+        if manifest.inventory.started_at >= before or manifest.store != store or not manifest.references.full:
+            continue
+        if not accepted(lake, manifest):
             continue
         closed = {gate.name for gate in tripped(evaluate_alone(manifest, limits))}
         if closed <= overridden(lake, manifest.digest):

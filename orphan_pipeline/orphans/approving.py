@@ -39,7 +39,7 @@ def approvable(lake: BucketLake, settings: BucketSettings, digest: str) -> Appro
             "(`orphan-pipeline plan` shows them)"
         )
     if not found[0].gates:
-        raise Refused(f"approve: there is nothing to approve, {found[0].what} passed every gate")
+        raise Refused(f"approve: there is nothing to approve: no gate holds back {found[0].what}")
     return found[0]
 
 

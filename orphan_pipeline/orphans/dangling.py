@@ -24,3 +24,11 @@ def write_dangling(sweep: SweepFolder, folder: Path) -> DanglingFigures:
         connection.read_parquet(sweep.parquet("references")).create_view("refs")
         connection.execute(queries.DANGLING, {"file": file})
         return DanglingFigures(sources=dict(rows(connection, queries.DANGLING_BY_SOURCE, {"file": file})))
+
+
+def dangling_sample(sweep: SweepFolder, *, each: int) -> list[tuple[str, str]]:
+    """Source and key of the first few of every source: of the whole, one source with many would hide the others."""
+    with duck(sweep.root) as connection:
+        return [
+            (source, key) for source, key in rows(connection, queries.DANGLING_SAMPLE, {"files": sweep.parquet("dangling"), "each": each})
+        ]

@@ -6,8 +6,8 @@ restored, or until somebody approves its digest; what was approved once is not m
 is missed.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from orphan_pipeline.lake.files import read_document, sha256_of, write_document,
 from orphan_pipeline.lake.layout import BucketLake, SweepFolder
 from orphan_pipeline.orphans import queries
 from orphan_pipeline.orphans.approvals import approved
+from orphan_pipeline.orphans.manifest import DanglingFigures
 
 PAUSE = "pause.json"
 MISSED_FILE = "missed.parquet"
@@ -52,10 +53,19 @@ class Pause:
     digest: str
 
 
-def pause_if_missed(lake: BucketLake, sweep: SweepFolder, *, at: datetime) -> Pause | None:
+def with_what_is_missed(
+    lake: BucketLake, sweep: SweepFolder, figures: DanglingFigures, *, at: datetime, undo_window: timedelta
+) -> DanglingFigures:
+    """The figures of a sweep's dangling references, and what of it we took away ourselves: then deletion is paused when this returns."""
+    pause = pause_if_missed(lake, sweep, at=at, since=at - undo_window)
+    return figures if pause is None else replace(figures, missed=pause.keys, missed_sample=pause.sample, pause=pause.digest)
+
+
+def pause_if_missed(lake: BucketLake, sweep: SweepFolder, *, at: datetime, since: datetime) -> Pause | None:
     """Looks whether any reference of this sweep, derived ones too, has no object because we deleted it; if so, deletion is paused when
-    this returns. What was restored since, or approved before, is not missed."""
-    ledgers = lake.ledger_parquet()
+    this returns. What was restored since, or approved before, is not missed; nor is what was deleted before `since` (the undo window
+    is over, it cannot be brought back, and years of ledgers are not read every night)."""
+    ledgers = lake.ledger_parquet(since=since)
     if not ledgers:
         return None
     folder = lake.pause(sweep.sweep_id)

@@ -14,6 +14,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import sha256_of
 from orphan_pipeline.lake.layout import SweepFolder
 from orphan_pipeline.orphans.manifest import Manifest, PlanEntry
+from orphan_pipeline.settings.databases import RATES
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
 
 DIGEST_VERSION = 1
@@ -28,7 +29,7 @@ def binding(bucket: BucketSettings, databases: dict[str, DatabaseSettings]) -> d
     )
     del bound["inventory"]["concurrency"]
     named = sorted({reference.database for reference in bucket.references if reference.of_postgres})
-    bound["databases"] = {name: databases[name].model_dump(mode="json") for name in named}
+    bound["databases"] = {name: databases[name].model_dump(mode="json", exclude=set(RATES)) for name in named}
     return bound
 
 

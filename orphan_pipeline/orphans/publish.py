@@ -148,6 +148,7 @@ def _manifest(
             amount=figures.amounts[prefix, None],
         )
         for prefix, plan in figures.plans.items()
+        if references.full  # rule 4d: what was put together from two nights may lack a reference
     }
     return Manifest(
         version=MANIFEST_VERSION,

@@ -130,6 +130,11 @@ DANGLING_BY_SOURCE = """
 SELECT source, count(*) FROM read_parquet($file, hive_partitioning = false) GROUP BY source ORDER BY source
 """
 
+DANGLING_SAMPLE = """
+SELECT source, key FROM read_parquet($files, hive_partitioning = false)
+QUALIFY row_number() OVER (PARTITION BY source ORDER BY key) <= $each ORDER BY source, key
+"""
+
 # Over the snapshots, for the gate on bands of ages and the pictures. The orphans' files lie in a folder a prefix.
 INVENTORY_BY_AGE = """
 SELECT prefix, {band} AS band, count(*), sum(size)::BIGINT FROM inventory WHERE prefix IS NOT NULL

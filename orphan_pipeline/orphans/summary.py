@@ -22,6 +22,10 @@ def approval_command(digest: str) -> str:
 
 def closing_line(manifest: Manifest, closed: Closed) -> str:
     """`closed`: what nobody approved so far."""
+    partly = [source.name for source in manifest.references.sources if not source.full]
+    if partly:
+        names = ", ".join(partly)
+        return f"nothing is deletable after this sweep, because of {names} only new rows were read; the next full read makes plans again"
     held_back = closed.held_back
     free = [prefix for prefix in manifest.plans if prefix not in held_back]
     lines = []

@@ -3,12 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orphan_pipeline.pictures.svg import GROUND, QUIET, Picture, amount_text
+from orphan_pipeline.pictures.svg import GROUND, INK, QUIET, Picture, amount_text
 
 WIDTH, HEIGHT, TOP, MARGIN, GAP = 760, 420, 40, 16, 2
 MOST_RECTANGLES = 40
 """What comes after the largest ones is one rectangle: nobody reads a thousand of them."""
+LEAST = 5_000
+"""No rectangle is drawn smaller than this part of the whole."""
 FEW, ALL = (0xE8, 0xB0, 0x8D), (0x8F, 0x1D, 0x14)
+
+DARK_FROM = 0.5
+"""On a colour as dark as this share's, white is read better than ink."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +41,17 @@ def treemap(title: str, parts: Sequence[Part]) -> Picture:
         picture.text(MARGIN, TOP + 20, "nothing", colour=QUIET)
         return picture
     whole = Rectangle(MARGIN, TOP, WIDTH - 2 * MARGIN, HEIGHT - TOP - MARGIN)
-    for part, place in zip(shown, squarified([part.bytes for part in shown], whole), strict=True):
+    least = sum(part.bytes for part in shown) / LEAST  # a hair is still seen, and what is next to nothing does not upset the arithmetic
+    for part, place in zip(shown, squarified([max(part.bytes, least) for part in shown], whole), strict=True):
         told = f"{amount_text(part.bytes)}, {part.share:.0%} of it orphaned"
         picture.box(
             place.x, place.y, max(0.5, place.width - 2), max(0.5, place.height - 2), _colour(part.share), hint=f"{part.name}: {told}"
         )
+        ink = GROUND if part.share > DARK_FROM else INK
         if place.width > 60 and place.height > 22:
-            picture.text(place.x + 6, place.y + 16, part.name, colour=GROUND, weight="600", room=place.width - 12)
+            picture.text(place.x + 6, place.y + 16, part.name, colour=ink, weight="600", room=place.width - 12)
         if place.width > 60 and place.height > 40:
-            picture.text(place.x + 6, place.y + 32, told, size=11, colour=GROUND, room=place.width - 12)
+            picture.text(place.x + 6, place.y + 32, told, size=11, colour=ink, room=place.width - 12)
     return picture
 
 

@@ -1,6 +1,6 @@
 """What a source's statement says about a value that is no key, as one line for a person."""
 
-from orphan_pipeline.references.documents import PROBLEMS
+from orphan_pipeline.references.documents.problems import PROBLEMS
 
 EMPTY = "the value is an empty string, which is no key; leave such rows out of the source, or correct them"
 

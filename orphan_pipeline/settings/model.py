@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from orphan_pipeline.settings import checks
 from orphan_pipeline.settings.checks import identifier
+from orphan_pipeline.settings.databases import DatabaseSettings
 from orphan_pipeline.settings.deletion import DeletionSettings
 from orphan_pipeline.settings.part import Flag, Part, Text
 from orphan_pipeline.settings.prices import LIST_PRICES, with_list_prices
@@ -56,19 +57,6 @@ __all__ = [
     "Unicode",
     "identifier",
 ]
-
-
-class DatabaseSettings(Part):
-    url: Annotated[EnvRef, Expected("{env: NAME}")] = Field(
-        description="Where the database is: the environment variable that holds its URL."
-    )
-    system_identifier: Annotated[str, Field(pattern=r"^[0-9]{1,20}$"), Expected("digits in quotes")] | None = Field(
-        default=None,
-        description="The `system_identifier` that the server must have. It tells the original from a stale clone.",
-    )
-    replica: Annotated[None, Later("reading from a replica")] = Field(
-        default=None, exclude=True, description="The environment variable with the URL of a replica for snapshots."
-    )
 
 
 class ScheduleSettings(Part):
@@ -280,6 +268,19 @@ class Settings(Part):
             for name, bucket in self.buckets.items()
             for i, source in enumerate(bucket.references)
             if source.of_postgres and source.database not in self.databases
+        ]
+        if wrong:
+            raise mistakes_below(*wrong)
+        return self
+
+    @model_validator(mode="after")
+    def _lakes_of_others(self) -> Self:
+        """A bucket that took its own last references would keep every key for ever."""
+        wrong = [
+            (("buckets", name, "references", i, "lake"), f"found {source.lake!r}, this bucket's own folder, expected another's")
+            for name, bucket in self.buckets.items()
+            for i, source in enumerate(bucket.references)
+            if source.lake is not None and Path(source.lake).resolve() == self.lake / name
         ]
         if wrong:
             raise mistakes_below(*wrong)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from orphan_pipeline.settings import checks
+from orphan_pipeline.settings.incremental import IncrementalSettings
 from orphan_pipeline.settings.json_paths import JsonPath
 from orphan_pipeline.settings.key_rules import Decode, DropQuery, KeyMapping, KeyRules, KeyStep, LeadingSlash, Prepend, Strip, Unicode
 from orphan_pipeline.settings.part import Count, Flag, Part, Text
@@ -104,6 +105,23 @@ class ReferenceSettings(Part):
     expect_rows_at_least: Count = Field(
         default=1, description="The floor: with fewer references than this, the source is taken to be incomplete."
     )
+    optional: Annotated[tuple[JsonPathText, ...], Expected("a list of paths out of json_paths, or of their arrays")] = Field(
+        default=(),
+        description="Paths of `json_paths`, or arrays that they lead through, that an element may lack. An element in which no path finds "
+        "anything fails the sweep, unless all paths into it stand here.",
+    )
+    expect_types: Annotated[
+        tuple[Literal["string", "number", "null"], ...], Field(min_length=1), Expected("a list of string, number and null")
+    ] = Field(
+        default=("string",),
+        description="What may stand at `json_paths`: a string is a key, a number's text is one where `number` stands here, and null is no "
+        "key where `null` does. Everything else fails the sweep.",
+    )
+    incremental: Annotated[IncrementalSettings, Expected("{updated_at: COLUMN} or {append_only: COLUMN}")] | None = Field(
+        default=None,
+        description="For a table: only new rows are read and put to what the last sweep read of it. Such a sweep "
+        "reports, but makes no plans.",
+    )
 
     @property
     def kind(self) -> Literal["sql", "table", "file", "lake"]:
@@ -153,9 +171,25 @@ class ReferenceSettings(Part):
 
     @model_validator(mode="after")
     def _ignored_arrays_are_read(self) -> Self:
-        read = {JsonPath(path).array for path in self.json_paths}
+        read = {array for path in self.json_paths for array in JsonPath(path).arrays}
         wrong = [(i, JsonPath(path)) for i, path in enumerate(self.ignore) if JsonPath(path).array not in read | {None}]
         if wrong:
             expected = "expected an array that json_paths names"
             raise mistakes_below(*((("ignore", i), f"found {path.text!r}, {expected}") for i, path in wrong))
+        return self
+
+    @model_validator(mode="after")
+    def _optional_types_and_incremental(self) -> Self:
+        paths = [JsonPath(path) for path in self.json_paths]
+        known = {text for path in paths for text in (str(path), *path.arrays)}
+        wrong = [(i, path) for i, path in enumerate(self.optional) if str(JsonPath(path)) not in known]
+        if wrong:
+            expected = "expected a path of json_paths, or an array that one leads through"
+            raise mistakes_below(*((("optional", i), f"found {path!r}, {expected}") for i, path in wrong))
+        if self.incremental is not None and self.kind != "table":
+            raise mistakes_below((("incremental",), f"found beside {self.kind}, expected only beside table"))
+        if self.expect_types == ("null",):
+            raise mistakes_below((("expect_types",), "found null alone, expected string or number beside it"))
+        if self.expect_types != ("string",) and not self.json_paths:
+            raise mistakes_below((("expect_types",), "found without json_paths, expected beside them"))
         return self

@@ -73,7 +73,7 @@ class World:
             bucket = self.settings["buckets"]["media"]
             bucket[name] = {**bucket[name], **value} if isinstance(value, dict) else value
         self.file.write_text(yaml.safe_dump(self.settings))
-        if self.baseline and {path.name for path in self.lake.glob("sweeps/*")} <= {BASELINE}:
+        if self.baseline and {path.parent.name for path in self.lake.glob("sweeps/*/manifest.json")} <= {BASELINE}:
             with suppress(BadSettings):  # a test of what is refused
                 self._accept_baseline()
 

@@ -1,9 +1,9 @@
 """How fast to go, from what the store answers: additive increase, multiplicative decrease. Pure: time is given.
 
 A store says SlowDown when more keys come than it takes (S3: 3,500 writes a second and partition, HADOOP-17935: each key of a
-DeleteObjects is one). Until the first SlowDown the rate doubles all 1.5 seconds; after one it keeps a tenth below the rate that was
+DeleteObjects is one). Until the first SlowDown the rate doubles every two seconds; after one it keeps a tenth below the rate that was
 refused, comes near it again at once and then climbs so slowly that about one request in a hundred is refused. A rate that has passed
-the refused one by a tenth shows that the limit is gone: it doubles again."""
+the refused one by a tenth shows that the limit is gone: it grows faster again."""
 
 from dataclasses import dataclass, replace
 from math import inf
@@ -13,15 +13,18 @@ START = 3000.0
 
 FLOOR = 10.0
 NO_LIMIT = inf
-DOUBLING_SECONDS = 1.5
+DOUBLING_SECONDS = 2.0
 DECREASE = 0.9
 STEEP_DECREASE = 0.6
 """While the rate doubles it may be far too high, and so it may where the last decrease did not help: the store refuses all that comes
 until the burst that it let pass before is paid for."""
 
+STEEP_MEMORY = 0.8
+"""What was refused then was further above the limit than the rate will come near again."""
+
 STILL_TOO_FAST_SECONDS = 5.0
 NEAR = 0.93
-NEAR_GROWTH_A_SECOND = 1.1
+FAST_GROWTH_A_SECOND = 1.1
 CLIMB_SECONDS = 60.0
 """In which the rate climbs by a tenth of the refused rate."""
 
@@ -47,18 +50,21 @@ class Rate:
         if refused == NO_LIMIT:
             keys *= 2 ** (step / DOUBLING_SECONDS)
         elif keys < NEAR * refused:
-            keys = min(keys * NEAR_GROWTH_A_SECOND**step, NEAR * refused)
-        else:
+            keys = min(keys * FAST_GROWTH_A_SECOND**step, NEAR * refused)
+        elif keys < GONE * refused:
             keys += step * (1 - DECREASE) * refused / CLIMB_SECONDS
-            if keys > GONE * refused:
-                refused = NO_LIMIT
-        return replace(self, keys=max(min(keys, ceiling), FLOOR), refused=refused, at=now)
+        else:
+            keys *= FAST_GROWTH_A_SECOND**step
+        return replace(self, keys=max(min(keys, ceiling), FLOOR), at=now)
 
-    def lowered(self, now: float, *, sent_at: float) -> "Rate":
-        """After a SlowDown, or an answer that took far too long, to a request sent at `sent_at`. One that was sent before the rate was
-        last lowered says nothing new: all requests under way when a limit is met are refused together."""
+    def lowered(self, now: float, *, sent_at: float, refused: bool = True) -> "Rate":
+        """After a SlowDown to a request sent at `sent_at`, or (`refused` false) an answer that took far too long. One that was sent before
+        the rate was last lowered says nothing new: all requests under way when a limit is met are refused together."""
         if sent_at <= self.since:
             return self
-        steep = self.refused == NO_LIMIT or now - self.since < STILL_TOO_FAST_SECONDS
-        keys = self.keys * (STEEP_DECREASE if steep else DECREASE)
-        return replace(self, keys=max(keys, FLOOR), refused=self.keys, since=now)
+        if refused and (self.refused == NO_LIMIT or now - self.since < STILL_TOO_FAST_SECONDS):
+            return self._lowered_to(STEEP_DECREASE, now, remembered=STEEP_MEMORY)
+        return self._lowered_to(DECREASE, now, remembered=1.0)
+
+    def _lowered_to(self, share: float, now: float, *, remembered: float) -> "Rate":
+        return replace(self, keys=max(self.keys * share, FLOOR), refused=self.keys * remembered, since=now)

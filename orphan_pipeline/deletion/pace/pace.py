@@ -67,7 +67,7 @@ class Pace:
         if refused or late:
             now = monotonic()
             with self._shared.held() as (shared, _):
-                shared.rate = shared.rate.lowered(now, sent_at=now - seconds)
+                shared.rate = shared.rate.lowered(now, sent_at=now - seconds, refused=refused > 0)
 
     @property
     def keys_per_second(self) -> float:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.asking import Asker, Question
-from orphan_pipeline.inventory.listing.page import Page
+from orphan_pipeline.inventory.listing.page import Page, Token
 from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, between, cuts_around, merged
 
 LEVELS_IN_ORDER = 1
@@ -30,8 +30,8 @@ MOST_FOLDERS = 500
 """A level with more folders on one page is listed flat: a request a folder would cost more than it saves."""
 
 FOLDERS_A_WORKER = 64
-"""So many folders are asked for one by one, in all. Beyond them a folder that holds more folders is listed flat: on a store where keys do not
-cut, and with a few keys in each folder, requests would otherwise be as many as folders."""
+"""So many folders are asked for one by one, in all. Beyond them a folder that holds more folders is listed flat: on a store where keys do
+not cut, and with a few keys in each folder, requests would otherwise be as many as folders."""
 
 PAGES_BEFORE_A_CUT = 2
 ENOUGH_TO_DO = 4
@@ -223,7 +223,8 @@ class Lister:
                 following = piece.first if piece.first is not None else following
 
     def _list(self, piece: Piece) -> None:
-        remembered, renew_at = "", 1
+        remembered: Token | None = None
+        renew_at = 1
         while True:
             asked = Question(prefix=piece.prefix, after=piece.after, token=piece.token, delimiter=piece.levels > 0)
             page = self._asker.ask(asked)
@@ -237,13 +238,14 @@ class Lister:
                 raise Refused(f"bucket {self._bucket}: the list of {asked} goes in a circle (a former continuation token came again)")
             # Brent's way to notice a circle of any length by remembering one token.
             if piece.pages == renew_at:
-                remembered, renew_at = page.next_token or "", 2 * renew_at
+                remembered, renew_at = page.next_token, 2 * renew_at
             piece.token = page.next_token
 
     def _flat_is_better(self, piece: Piece, page: Page) -> bool:
-        if page.truncated and self._may_cut:
-            return True  # keys cut it better
-        return len(page.common_prefixes) > min(MOST_FOLDERS, self._folders_left) and not self._above_declared(piece.prefix)
+        too_many = len(page.common_prefixes) > min(MOST_FOLDERS, self._folders_left)
+        if self._may_cut:
+            return page.truncated or too_many  # keys cut it better
+        return too_many and not self._above_declared(piece.prefix)
 
     def _make_flat(self, piece: Piece) -> None:
         """Lists it without its folders; but what is declared below it is cut off at once, where keys may cut."""
@@ -261,8 +263,8 @@ class Lister:
         return any(path.startswith(prefix) and path != prefix for path in self._declared)
 
     def _levels_below(self, piece: Piece, folder: str) -> int:
-        """A level more only while there is too little to do: a request a folder must not become the listing. Levels are spent below declared
-        prefixes, and on the way to them, before they are spent elsewhere."""
+        """A level more only while there is too little to do: a request a folder must not become the listing. Levels are spent below
+        declared prefixes, and on the way to them, before they are spent elsewhere."""
         if self._above_declared(folder):
             return max(piece.levels - 1, 1)
         if folder in self._declared:
@@ -273,18 +275,24 @@ class Lister:
 
     def _accept(self, piece: Piece, page: Page) -> tuple[pa.RecordBatch, bool]:
         """Checks a page against its piece, and takes note of it; gives what of it belongs to the piece, and whether that was the last."""
-        keys = page.objects["key"]
         self._refuse_strangers(piece, page)
+        objects, keys = page.objects, page.objects["key"]
+        if self._versions and len(keys) and keys[0].as_py() <= piece.after:
+            # Some stores (Ceph before 2025) begin with the versions of the very key after which they were asked.
+            objects = objects.filter(pc.greater(keys, pa.scalar(piece.after)))
+            keys = objects["key"]
         # Only this worker moves the piece's position; what takes time is looked at before the lock.
-        ascending = _ascending(keys, after=piece.position, strictly=not self._versions) and list(page.common_prefixes) == sorted(page.common_prefixes)
+        ascending = _ascending(keys, after=piece.position, strictly=not self._versions) and list(page.common_prefixes) == sorted(
+            page.common_prefixes
+        )
         with self._lock:
             if not ascending:
                 self._in_order = self._may_cut = False
                 if self._was_cut:
                     raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (below prefix {piece.prefix!r})")
-            batch, passed = page.objects, False
+            batch, passed = objects, False
             if piece.until is not None and len(keys) and keys[-1].as_py() > piece.until:
-                batch, passed = page.objects.filter(pc.less_equal(keys, pa.scalar(piece.until))), True
+                batch, passed = objects.filter(pc.less_equal(keys, pa.scalar(piece.until))), True
                 piece.beyond = keys[batch.num_rows].as_py()
             if batch.num_rows and self._place(batch, 0) == (piece.position, piece.version):
                 batch = batch.slice(1)  # said twice, at the end of one page and the beginning of the next

@@ -19,7 +19,7 @@ from botocore.parsers import ResponseParserError, create_parser
 from orphan_pipeline.inventory.columns import LISTED, TIME, VERSIONS
 from orphan_pipeline.inventory.listing.oracle import page_of
 from orphan_pipeline.inventory.listing.page import BrokenPage, Kind, Page, Token
-from orphan_pipeline.inventory.listing.records import Group, read_records
+from orphan_pipeline.inventory.listing.records import Group, Places, read_records
 from orphan_pipeline.inventory.listing.texts import bytes_of, decoded_keys, unquoted
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ def _objects(groups: list[Group], kind: Kind, *, encoded: bool) -> pa.RecordBatc
     schema = VERSIONS if kind is Kind.VERSIONS else LISTED
     if not batches:
         return pa.RecordBatch.from_pylist([], schema=schema)
-    places = np.argsort(np.concatenate([group.rows for group in groups if group.rows is not None]))
-    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0].take(pa.array(places))
+    places: Places = np.argsort(np.concatenate([group.rows for group in groups if group.rows is not None]))
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0].take(places)
 
 
 def _columns(group: Group, kind: Kind, *, encoded: bool) -> pa.RecordBatch | None:
@@ -172,8 +172,9 @@ def _columns(group: Group, kind: Kind, *, encoded: bool) -> pa.RecordBatch | Non
         return None
     if kind is Kind.OBJECTS:
         return pa.RecordBatch.from_arrays(columns, schema=LISTED)
-    latest = pc.equal(texts["IsLatest"], "true")
-    if b"&" in bytes_of(texts["VersionId"]) or not pc.all(pc.or_(latest, pc.equal(texts["IsLatest"], "false"))).as_py():
+    latest = pc.equal(texts["IsLatest"], pa.scalar("true"))
+    clear = pc.or_(latest, pc.equal(texts["IsLatest"], pa.scalar("false")))
+    if b"&" in bytes_of(texts["VersionId"]) or not pc.all(clear).as_py():
         return None
     return pa.RecordBatch.from_arrays([*columns, texts["VersionId"], latest, pa.array(np.full(group.count, marker))], schema=VERSIONS)
 

@@ -20,8 +20,9 @@ LAST_ASCII = 0x7E
 @dataclass(slots=True)
 class Piece:
     """Keys below `prefix`, after `after`, up to and including `until` (None: to the end). With `levels`, folders below are pieces of
-    their own, that many levels deep. `position` is the last key that was seen (`version`: which of its versions), `patience` how many pages it is left alone before it is cut
-    again, `empty_after` a place after which no key was found when one was looked for; the other fields say how it went."""
+    their own, that many levels deep. `position` is the last key that was seen, and `version` which of its versions; `patience` how many
+    pages it is left alone before it is cut again, `empty_after` a place after which no key was found when one was looked for; the other
+    fields say how it went."""
 
     prefix: str = ""
     after: str = ""
@@ -42,8 +43,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PieceFigures:
-    """The cross-check of one piece: what was asked for, and what came; `beyond` is the first key that the store named after `until`. `ranges`: how many were
-    put together here."""
+    """The cross-check of one piece: what was asked for, and what came. `beyond` is the first key that the store named after `until`;
+    `ranges` how many pieces were put together here."""
 
     prefix: str
     after: str
@@ -74,7 +75,7 @@ def _one(pieces: Sequence[PieceFigures]) -> PieceFigures:
     one_prefix = len({piece.prefix for piece in pieces}) == 1
     seen = [key for piece in pieces for key in (piece.first, piece.last) if key is not None]
     return PieceFigures(
-        prefix=commonprefix([piece.prefix for piece in pieces]),
+        prefix=commonprefix([piece.prefix for piece in pieces]),  # noqa: RUF071 (character by character is what is meant)
         after=pieces[0].after if one_prefix else "",
         until=pieces[-1].until if one_prefix else None,
         objects=sum(piece.objects for piece in pieces),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 Places = npt.NDArray[np.int64]
 
 MOST_TEMPLATES = 12
-LONGEST_TEMPLATE = 4096
+LONGEST_TEMPLATE = 16_384
 _TAG = re.compile(rb"<([^<>]*)>([^<]*)")
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9]*")
 WORD = 8
@@ -130,20 +131,21 @@ def _runs_alike(pieces: Any, template: Template, records: int) -> npt.NDArray[np
     expected = _repeated(template.runs, records)
     if runs.equals(expected):
         return np.ones(records, bool)
-    equal: npt.NDArray[np.bool_] = pc.equal(runs, expected).to_numpy(zero_copy_only=False)
-    return equal.reshape(records, -1).all(axis=1)
+    equal = pc.equal(runs, expected).to_numpy(zero_copy_only=False).reshape(records, -1)
+    alike: npt.NDArray[np.bool_] = equal.all(axis=1)
+    return alike
 
 
 def _array(body: bytes, borders: npt.NDArray[np.int32]) -> Any:
     offsets = np.append(borders.ravel(), borders[-1:, -1:])
     if not len(borders):
         return pa.array([], pa.string())
-    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(body)])
+    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets.data), pa.py_buffer(body)])
 
 
 def _blank(body: bytes, ends: npt.NDArray[np.int32], following: Places) -> npt.NDArray[np.bool_]:
     """Whether nothing but white space stands between each record and what follows it."""
-    blank = ends == following
+    blank: npt.NDArray[np.bool_] = np.equal(ends, following)
     for number in np.flatnonzero(~blank):
         blank[number] = not body[ends[number] : following[number]].strip()
     return blank
@@ -172,7 +174,7 @@ def _template_of(body: bytes, places: Places, wanted: Sequence[str]) -> Template
     if len(parts) != len(places) or sum(len(name) + len(text) + 2 for name, text in parts) != end - places[0]:
         return None
     # Texts of leaves are what varies; the rest decides the template.
-    leaf = [b"/" + name == after for (name, _), (after, _) in zip(parts, parts[1:], strict=False)] + [False]
+    leaf = [b"/" + name == after for (name, _), (after, _) in pairwise(parts)] + [False]
     form = tuple((name, b"" if is_leaf else text, is_leaf) for (name, text), is_leaf in zip(parts, leaf, strict=True))
     return _compiled(form, tuple(wanted))
 

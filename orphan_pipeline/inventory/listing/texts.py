@@ -69,4 +69,4 @@ def _offsets(texts: Any) -> "npt.NDArray[np.int32]":
 
 
 def _array(offsets: "npt.NDArray[np.int32]", text: bytes) -> Any:
-    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(text)])
+    return pa.Array.from_buffers(pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets.data), pa.py_buffer(text)])

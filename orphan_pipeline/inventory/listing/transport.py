@@ -52,8 +52,7 @@ class Transport:
             max_pool_connections=connections,
             timeout=timeout,
             proxies=_proxies(client),
-            # A path is taken too, as boto3 does; its stub only knows the bool.
-            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,  # type: ignore[arg-type]
+            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
         )
 
     def send(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -73,7 +72,7 @@ class _Plain(HTTPConnection):
         with TURN.given_up():
             super().connect()
 
-    def getresponse(self) -> HTTPResponse:
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         _wait(self)
         return super().getresponse()
 
@@ -83,7 +82,7 @@ class _Secure(HTTPSConnection):
         with TURN.given_up():
             super().connect()
 
-    def getresponse(self) -> HTTPResponse:
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         _wait(self)
         return super().getresponse()
 
@@ -101,7 +100,8 @@ class _Session(URLLib3Session):
 
     def __init__(self, **settings: object) -> None:
         super().__init__(**settings)  # type: ignore[arg-type]
-        self._pool_classes_by_scheme.update({"http": _PlainPool, "https": _SecurePool})
+        # Shared by all pools of the session, those of proxies too; test_transport.py sees to it that it stays so.
+        self._pool_classes_by_scheme.update({"http": _PlainPool, "https": _SecurePool})  # type: ignore[attr-defined]
 
 
 def _wait(connection: HTTPConnection) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from boto3.session import Session
 from botocore.config import Config
 
-from orphan_pipeline.deletion.abilities import Way
+from orphan_pipeline.deletion.abilities import USUAL, Way
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import execute_plan
@@ -83,7 +83,7 @@ def pace_of(bucket: str, *, rate: float = 1_000_000) -> Pace:
 
 
 def deleter_of(
-    store: ObjectStore, bucket: str, *, pace: Pace | None = None, endpoint: str | None = None, way: Way = "together"
+    store: ObjectStore, bucket: str, *, pace: Pace | None = None, endpoint: str | None = None, way: Way = USUAL
 ) -> VersionedDeleter:
     return VersionedDeleter(
         client=client_of(store),

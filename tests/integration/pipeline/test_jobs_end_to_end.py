@@ -47,7 +47,7 @@ def test_the_first_sweep_fails_and_says_how_to_approve_it_and_the_next_is_held_a
     assert checks["baseline"].severity is dg.AssetCheckSeverity.ERROR
     said = checks["baseline"].description
     assert said is not None
-    assert said.endswith(f"Nothing is deleted; if this is right: orphan-pipeline approve {manifest.digest[:16]}")
+    assert said.endswith(f"Nothing is deleted; if this is right: `orphan-pipeline approve {manifest.digest[:16]}`")
     assert _failure(graph.delete("files/")).startswith("gate baseline is tripped: ")
 
     second = graph.sweep(approve=manifest.digest[:16], approved_by="anna")
@@ -167,6 +167,29 @@ def test_a_deletion_run_approves_by_its_configuration(world: World, graph: Graph
     approval = approved(graph.lake, manifest.plans["files/"].digest)
     assert approval is not None
     assert (approval.by, approval.gates) == ("anna", ("orphan_fraction", "prefix_orphan_fraction:files/"))
+
+
+def test_a_row_that_points_at_what_was_deleted_pauses_deletion_until_it_is_back(world: World, graph: Graph) -> None:
+    """Rule 15, the after-check."""
+    assert graph.sweep().success
+    assert graph.delete("files/").success
+    world.run_sql("""INSERT INTO documents (data) VALUES ('{"attachments": ["files/orphan-1.bin"]}')""")
+    world.put("kept/new-orphan.bin")
+    sweep = graph.sweep()
+    assert not sweep.success
+    checks = {check.check_name: check for check in sweep.get_asset_check_evaluations()}
+    assert not checks["nothing_missed"].passed
+    assert "such as 'files/orphan-1.bin': deletion is paused" in (checks["nothing_missed"].description or "")
+    [dangling] = [
+        e.materialization for e in sweep.get_asset_materialization_events() if e.asset_key == dg.AssetKey(["media", "dangling_references"])
+    ]
+    assert dangling.metadata["missed"].value == 1
+    assert _failure(graph.delete("kept/")).startswith("deletion is paused since ")
+
+    assert graph.restore(key="files/orphan-1.bin").success
+    assert graph.sweep().success
+    assert graph.delete("kept/").success
+    assert world.listed() == ALL - ORPHANS | {"files/orphan-1.bin"}
 
 
 @pytest.mark.parametrize("stage", ["referenced_keys", "orphan_set", "dangling_references"])

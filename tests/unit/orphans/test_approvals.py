@@ -70,7 +70,7 @@ def test_a_digest_that_nothing_has_approves_nothing(lake: BucketLake, digest: st
 def test_where_every_gate_passed_there_is_nothing_to_approve(lake: BucketLake) -> None:
     publish(lake, "s1")
     second = publish(lake, "s2")
-    with pytest.raises(Refused, match="there is nothing to approve, sweep s2 passed every gate"):
+    with pytest.raises(Refused, match="there is nothing to approve: no gate holds back sweep s2"):
         approvable(lake, SETTINGS, second.digest)
 
 

@@ -143,6 +143,14 @@ def test_the_urls_of_a_bucket_on_aws() -> None:
     assert "https://acme.s3.cn-north-1.amazonaws.com.cn/" in BucketUrls.model_validate({"bucket": "acme", "region": "cn-north-1"}).bases()
 
 
+def test_a_bucket_is_no_source_of_its_own(tmp_path: Path) -> None:
+    source = f"{{name: own, lake: {tmp_path}/lake/../lake/media}}"
+    text = SKETCH.replace("      - {name: documents", f"      - {source}\n      - {{name: documents")
+    with pytest.raises(BadSettings, match="this bucket's own folder, expected another's"):
+        _load(tmp_path, text)
+    _load(tmp_path, text.replace("lake/media", "lake/others"))
+
+
 def test_sources_that_are_no_database(tmp_path: Path) -> None:
     text = SKETCH[: SKETCH.index("databases:")] + SKETCH[SKETCH.index("buckets:") :]
     sources = text[text.index("      - {name: documents") : text.index("    safety:")]

@@ -32,7 +32,7 @@ schedule:
 BUCKET_NAMES = (
     "bucket, endpoint, region, credentials, path_style, requester_pays, inventory, prefixes, protect, owners, references, safety, deletion"
 )
-PATHS = 'not available yet: expected members and at most one [*], such as $.attachments[*].url (names other than letters, digits and _ in quotes: $."my-files"[*])'  # noqa: E501
+PATHS = 'expected members and [*] only, such as $.attachments[*].url (names other than letters, digits and _ in quotes: $."my-files"[*])'
 
 # what of GOOD is replaced, by what, the line after "orphan_pipeline.yaml:"
 MISTAKES = [
@@ -68,8 +68,10 @@ MISTAKES = [
      "4: databases.app.url: found other names than env, expected {env: NAME}"),
     ("url: {env: APP_DATABASE_URL}", "postgresql://u:hunter2@h/d",
      "4: databases.app: found a value (not shown, it could be a secret), expected a mapping"),
-    ("url: {env: APP_DATABASE_URL}", "replica: {env: X}\n    url: {env: X}",
-     "4: databases.app.replica: found a mapping, but reading from a replica does not exist yet: leave it out"),
+    ("url: {env: APP_DATABASE_URL}", "replica: postgresql://u:hunter2@h/d\n    url: {env: X}",
+     "4: databases.app.replica: found a literal, expected {env: NAME}"),
+    ("url: {env: APP_DATABASE_URL}", "connections: 33\n    url: {env: X}",
+     "4: databases.app.connections: found 33, expected a whole number from 1 to 32"),
     ("url: {env: APP_DATABASE_URL}", "url: {env: X}\n    system_identifier: 743",
      "5: databases.app.system_identifier: found 743, expected digits in quotes"),
     ("  app:\n    url: {env: APP_DATABASE_URL}", "  app: {}", "3: databases.app.url: missing, expected {env: NAME}"),
@@ -127,7 +129,7 @@ MISTAKES = [
     ("bucket: acme-media", "bucket: acme-media\n    inventory: {from: listing, concurrency: 0}",
      "8: buckets.media.inventory.concurrency: found 0, expected a whole number from 1 to 256"),
     ("bucket: acme-media", "bucket: acme-media\n    inventory: {source: listing}",
-     "8: buckets.media.inventory.source: unknown name, expected one of from, concurrency, manifest, max_age"),
+     "8: buckets.media.inventory.source: unknown name, expected one of from, concurrency, versions, manifest, max_age"),
     ("bucket: acme-media", "bucket: acme-media\n    protect: ['!keep/']",
      "8: buckets.media.protect[0]: found '!keep/', "
      "expected a glob that protects: one that begins with ! would take protection away"),
@@ -197,7 +199,12 @@ MISTAKES = [
     ("$.attachments[*]", "attachments", "14: buckets.media.references[0].json_paths[0]: found 'attachments', "
      "expected a path such as $.attachments[*].url"),
     ("$.attachments[*]", "$.a[0]", f"14: buckets.media.references[0].json_paths[0]: found '$.a[0]', {PATHS}"),
-    ("$.attachments[*]", "$.a[*].b[*]", f"14: buckets.media.references[0].json_paths[0]: found '$.a[*].b[*]', {PATHS}"),
+    ('json_paths: ["$.attachments[*]"]', 'json_paths: ["$.a[*].b"]\n        optional: ["$.a"]',
+     "15: buckets.media.references[0].optional[0]: found '$.a', expected a path of json_paths, or an array that one leads through"),
+    ('json_paths: ["$.attachments[*]"]', 'json_paths: ["$.a[*].b"]\n        expect_types: ["null"]',
+     "15: buckets.media.references[0].expect_types: found null alone, expected string or number beside it"),
+    ('json_paths: ["$.attachments[*]"]', 'json_paths: ["$.a[*].b"]\n        incremental: {updated_at: a, append_only: b}',
+     "15: buckets.media.references[0].incremental: expected one of updated_at and append_only"),
     ("column: data", "column: data\n        ignore: ['$.other[*].x']",
      "14: buckets.media.references[0].ignore[0]: found '$.other[*].x', expected an array that json_paths names"),
     ("column: data", "column: data\n        key: {trim: true}",
