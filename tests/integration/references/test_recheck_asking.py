@@ -79,12 +79,12 @@ def test_without_an_index_it_is_a_pass_and_with_the_advised_one_the_index_is_use
     assert by_pass
     databases = {"app": DatabaseUnderCut(url=app.url)}
     with open_cut(databases, [source]) as cuts:
-        [way] = recheck_advice([source], cuts, keys, spill_under=tmp_path)
+        [way] = recheck_advice([source], cuts)
     assert (way.form, way.words) == (None, "by one pass: no index that the planner would use for its keys")
     assert way.indexes
     app.run(*way.indexes, "ANALYZE documents")
     with open_cut(databases, [source]) as cuts:
-        [way] = recheck_advice([source], cuts, keys, spill_under=tmp_path)
+        [way] = recheck_advice([source], cuts)
     assert way.words == "by index"
     assert ask([source], *keys) == by_pass
 
@@ -96,7 +96,7 @@ def test_a_statement_is_asked_by_the_index_below_it(
     app.run("CREATE INDEX ON documents (name)", "ANALYZE documents")
     source = statement("SELECT name FROM documents WHERE id > 3 -- all but the first")
     with open_cut({"app": DatabaseUnderCut(url=app.url)}, [source]) as cuts:
-        assert [way.words for way in recheck_advice([source], cuts, ["names/7"], spill_under=tmp_path)] == ["by index"]
+        assert [way.words for way in recheck_advice([source], cuts)] == ["by index"]
     assert ask([source], "names/7", "names/2", "x' OR true --") == {"names/7": "avatars"}
 
 
@@ -113,11 +113,12 @@ def test_what_cannot_be_undone_is_a_pass_whatever_the_index(
 ) -> None:
     fill(
         app,
-        f"INSERT INTO documents (data) SELECT jsonb_build_object('files', jsonb_build_array('f/' || n)) FROM generate_series(1, {ROWS}) AS n",
+        "INSERT INTO documents (data) SELECT jsonb_build_object('files', jsonb_build_array('f/' || n)) "
+        f"FROM generate_series(1, {ROWS}) AS n",
     )
     app.run("CREATE INDEX ON documents USING gin (data jsonb_path_ops)", "ANALYZE documents")
     with open_cut({"app": DatabaseUnderCut(url=app.url)}, [source("$.files[*]")]) as cuts:
-        ways = recheck_advice([source("$.files[*]", **changed), source("$.files[*]")], cuts, ["f/7"], spill_under=tmp_path)
+        ways = recheck_advice([source("$.files[*]", **changed), source("$.files[*]")], cuts)
     assert [way.words for way in ways] == [f"by one pass: {why}", "by index"]
 
 
@@ -149,7 +150,7 @@ def test_every_form_of_a_condition_finds_what_a_pass_finds(
     asked = array(*keys)
 
     def found(of: ReferenceSettings, cut: Any) -> set[str]:
-        tables = read_keys(reading_of(of, cut), spill_under=tmp_path)
+        tables = read_keys(reading_of(of, cut))
         return {str(key) for table in tables for key in table["key"].to_pylist()} & keys
 
     with open_cut({"app": DatabaseUnderCut(url=app.url)}, [own]) as cuts, duck(tmp_path) as connection:
