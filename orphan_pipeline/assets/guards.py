@@ -3,7 +3,7 @@ resources; what each does is in orphan_pipeline.deletion."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from orphan_pipeline.deletion.lease.lease import Lease, LeaseGuard, deletion_of,
 from orphan_pipeline.deletion.recheck.bring_back import bringing_back
 from orphan_pipeline.deletion.recheck.guard import Recheck
 from orphan_pipeline.lake.layout import BucketLake
-from orphan_pipeline.references.cut import DatabaseUnderCut
 from orphan_pipeline.references.recheck.asking import Asker
+from orphan_pipeline.references.sessions import DatabaseUnderCut
 from orphan_pipeline.resources.databases import DatabaseResource
 from orphan_pipeline.settings.model import BucketSettings
 
@@ -133,6 +133,6 @@ def primaries(databases: Mapping[str, DatabaseResource], authorised: Authorised)
     """Always the primary; and the very database that the sweep read, or a clone of it: its identity is pinned by the sweep."""
     swept = {cut.database: cut.system_identifier for cut in authorised.manifest.references.cuts}
     return {
-        name: DatabaseUnderCut(url=resource.url(), system_identifier=resource.system_identifier or swept.get(name))
+        name: replace(resource.under_cut(), replica=None, system_identifier=resource.system_identifier or swept.get(name))
         for name, resource in databases.items()
     }

@@ -165,6 +165,13 @@ def honours_conditional_writes(client: "S3Client", bucket: str) -> bool:
             register.remove(after=last)
 
 
+def lease_words(client: "S3Client", bucket: str) -> str:
+    """Where the lease of this bucket lies, for people."""
+    if honours_conditional_writes(client, bucket):
+        return "in the bucket"
+    return "in the lake: the store ignores conditions on writes, so only runs with the same lake keep each other out"
+
+
 def _parsed(body: bytes, where: str) -> LeaseDocument:
     try:
         return DOCUMENT.validate_json(body, extra="forbid")

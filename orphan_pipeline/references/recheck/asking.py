@@ -7,7 +7,7 @@ when A is looked at again. With more of them all but the last are looked at twic
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +23,8 @@ from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_c
 from orphan_pipeline.references.derived import glob_matches_sql
 from orphan_pipeline.references.kinds.files import OpenFile, open_files
 from orphan_pipeline.references.normalise import teach
-from orphan_pipeline.references.recheck.reading import read_keys, reading_of
-from orphan_pipeline.references.recheck.ways import Keys, Way, narrowed, raws_of, slices, way_of
+from orphan_pipeline.references.recheck.reading import read_keys, reading_of, reading_of_few
+from orphan_pipeline.references.recheck.ways import KEYS_A_STATEMENT, Keys, Way, narrowed, raws_of, slices, way_of
 from orphan_pipeline.settings.model import ReferenceSettings
 
 By = Literal["auto", "pass"]
@@ -85,7 +85,7 @@ class Asker:
             with open_cut(self._databases, of_postgres, limits=self._limits) as cuts:
                 for source in self._sources:
                     place = cuts[source.database] if source.of_postgres else None
-                    self._ways[source.name] = self._way(source, place, keys)
+                    self._ways[source.name] = _way(source, place, self._connection, keys, self._by)
         return list(self._ways.values())
 
     def ask(self, keys: Keys) -> Asked:
@@ -102,18 +102,14 @@ class Asker:
                 in_use.update((key, way.source.name) for key in self._in_use(way, files[way.source.name], keys))
         for database in looks([source.database for source in self._sources if source.of_postgres]):
             own = [way for way in ways if way.source.of_postgres and way.source.database == database]
-            with open_cut({database: self._databases[database]}, [way.source for way in own], limits=self._limits) as cuts:
+            under_cut = self._databases[database]
+            if all(way.form is not None for way in own):
+                under_cut = replace(under_cut, connections=1)
+            with open_cut({database: under_cut}, [way.source for way in own], limits=self._limits) as cuts:
                 for way in own:
                     for key in self._in_use(way, cuts[database], keys):
                         in_use.setdefault(key, way.source.name)
         return Asked(in_use=in_use, began=began, seconds=elapsed() - began)
-
-    def _way(self, source: ReferenceSettings, cut: Cut | None, keys: Keys) -> Way:
-        if cut is None:
-            return Way(source=source, form=None, why="it is a file")
-        if self._by == "pass":
-            return Way(source=source, form=None, why="recheck_by is pass")
-        return way_of(source, cut, self._connection, keys)
 
     def _in_use(self, way: Way, place: Cut | OpenFile, keys: Keys) -> list[str]:
         globs = () if way.form is not None else reading_of(way.source, place).globs
@@ -142,8 +138,8 @@ class Asker:
         assert isinstance(place, Cut)
         for some in slices(keys):
             raws = raws_of(way.source, self._second, some)
-            narrow = narrowed(way.source, way.form, raws, place)
-            yield from read_keys(reading_of(narrow, place))
+            if raws:
+                yield from read_keys(reading_of_few(narrowed(way.source, way.form, raws, place), place))
 
     @contextmanager
     def _streamed(self, tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatchReader]:
@@ -172,13 +168,17 @@ def looks(databases: Sequence[str]) -> list[str]:
     return [*names, *names[:-1]]
 
 
-def recheck_advice(
-    sources: Sequence[ReferenceSettings], cuts: Mapping[str, Cut], keys: Sequence[str], *, spill_under: Path
-) -> Sequence[Way]:
+def recheck_advice(sources: Sequence[ReferenceSettings], cuts: Mapping[str, Cut], *, by: By = "auto") -> Sequence[Way]:
     """For `check`: how each source would be asked again before deletion, and the index that would help, in a cut that is open already.
+    A thousand made-up keys are asked for, as many as a statement of a real question has."""
+    keys = pa.chunked_array([pa.array([f"orphan_pipeline/no-such-key-{n}" for n in range(KEYS_A_STATEMENT)], pa.string())])
+    with duckdb.connect() as connection:
+        return [_way(source, cuts[source.database] if source.of_postgres else None, connection, keys, by) for source in sources]
 
-    `keys`: some keys as they stand in the bucket, so that the planner decides as it will; a made-up one where there are none.
-    """
-    array = pa.chunked_array([pa.array(keys or ["orphan_pipeline/no-such-key"], pa.string())])
-    with duck(spill_under, memory_bytes=MEMORY_BYTES) as connection:
-        return [way_of(source, cuts[source.database], connection, array) for source in sources]
+
+def _way(source: ReferenceSettings, cut: Cut | None, connection: duckdb.DuckDBPyConnection, keys: Keys, by: By) -> Way:
+    if cut is None:
+        return Way(source=source, form=None, why="it is a file")
+    if by == "pass":
+        return Way(source=source, form=None, why="recheck_by is pass")
+    return way_of(source, cut, connection, keys)

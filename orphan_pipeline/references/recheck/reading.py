@@ -2,6 +2,7 @@
 read."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -13,8 +14,13 @@ from orphan_pipeline.settings.model import ReferenceSettings
 
 
 def reading_of(source: ReferenceSettings, place: Cut | OpenFile) -> Reading | FileReading:
-    """`.globs` are the templates with a `*` that keep more than the keys."""
+    """The whole source. `.globs` are the templates with a `*` that keep more than the keys."""
     return FileReading(opened=place) if isinstance(place, OpenFile) else prepare(source, place)
+
+
+def reading_of_few(source: ReferenceSettings, cut: Cut) -> Reading:
+    """A source that was narrowed to a few rows: an index finds them, so that no ranges of the table are read side by side."""
+    return replace(prepare(source, cut), ranged=None)
 
 
 def read_keys(reading: Reading | FileReading) -> Iterator[pa.Table]:

@@ -78,7 +78,8 @@ def way_of(source: ReferenceSettings, cut: Cut, connection: duckdb.DuckDBPyConne
         forms = _forms(source, cut)
         if isinstance(forms, str):
             return Way(source=source, form=None, why=forms)
-        sample = raws_of(source, connection, keys.slice(0, KEYS_A_STATEMENT))
+        # Where none of these keys can come of this source, the planner would answer without looking at it.
+        sample = raws_of(source, connection, keys.slice(0, KEYS_A_STATEMENT)) or [f"no such value {n}" for n in range(KEYS_A_STATEMENT)]
         whole = _cost(_plan(source, cut))
         for form in forms:
             # A savepoint: what the planner refuses must not end the cut.

@@ -13,6 +13,7 @@ from deletion_helpers import client_of
 
 from orphan_pipeline.deletion.lease import lease as module
 from orphan_pipeline.deletion.lease.lease import leased, register_of
+from orphan_pipeline.deletion.lease.process import this_process
 from orphan_pipeline.deletion.lease.registers import LEASE_KEY, LakeRegister, StoreRegister, honours_conditional_writes
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
@@ -44,7 +45,7 @@ def hold(
     store: ObjectStore, bucket: str, lake: Path, purpose: str, part: str, expiry: timedelta, told: Connection, anonymous: bool
 ) -> None:
     """In a process of its own: takes the lease, says so, and holds it until it is told to stop."""
-    with patch.object(module, "this_process", (lambda: None) if anonymous else module.this_process):
+    with patch.object(module, "this_process", (lambda: None) if anonymous else this_process):
         register = register_of(client_of(store), bucket, BucketLake(lake))
         with leased(register, purpose=purpose, part=part, run_id=str(lake), expiry=expiry, wait=NOW, report=NOBODY):
             told.send(True)

@@ -40,7 +40,7 @@ RACES = int(os.environ.get("ORPHAN_PIPELINE_RACES", "400"))
 
 SEED = int(os.environ.get("ORPHAN_PIPELINE_SEED") or SystemRandom().randrange(10**9))
 WRITERS = 4
-CHUNK = 20
+CHUNK = 8
 FILLER = 20_000
 """Rows of others, so that PostgreSQL finds an index worth its while."""
 
