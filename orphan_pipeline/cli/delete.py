@@ -1,13 +1,12 @@
 """`orphan-pipeline delete`: carries out plans, one run a prefix. Asks first; approves a tripped gate only for the digest that is named."""
 
-import getpass
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orphan_pipeline.cli.approve import approve_as_operator
 from orphan_pipeline.cli.common import (
     as_table,
     bucket_option,
@@ -26,13 +25,12 @@ from orphan_pipeline.cli.common import (
 )
 from orphan_pipeline.deletion.ledger import Ledger
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.gates import evaluate, tripped
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
-from orphan_pipeline.orphans.approvals import approve
+from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
+from orphan_pipeline.orphans.approving import Approvable, approvable
 from orphan_pipeline.orphans.manifest import Manifest, PlanEntry, read_manifests
 from orphan_pipeline.orphans.plans import find_plan
-from orphan_pipeline.orphans.publish import gate_limits
 from orphan_pipeline.settings.model import BucketSettings, Settings
 
 if TYPE_CHECKING:
@@ -80,14 +78,13 @@ def command(
     name, own = one_bucket(settings, bucket)
     lake = lake_of(settings, name)
     manifest, plans = _chosen(lake, digest, prefix)
-    approved = _whole_digest(manifest, approval) if approval is not None else None
+    approved = approvable(lake, own, _whole_digest(manifest, approval)) if approval is not None else None
     if not as_json:
-        _show(name, own, manifest, plans)
+        _show(lake, own, manifest, plans)
     if plans or approved:
         confirm(_question(own, manifest, plans, approved), yes=yes)
     if approved:  # only now: an approval that outlived a "no" would let the sensor delete what nobody agreed to
-        overridden = [gate for gate in evaluate(manifest, gate_limits(own)) if not gate.passed]
-        approve(lake, approved, overridden, by=getpass.getuser(), at=datetime.now(UTC))
+        approve_as_operator(lake, approved)
     deleted = Deleted(totals={}, failures={}, endings={})
     if plans:
         with opened_runs(settings.file.parent) as runs:
@@ -159,12 +156,11 @@ def _chosen(lake: BucketLake, digest: str | None, prefix: str | None) -> tuple[M
     return latest, [latest.plans[prefix]] if prefix in latest.plans else []
 
 
-def _question(settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry], approved: str | None) -> str:
+def _question(settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry], approved: Approvable | None) -> str:
     doing = "Pretend to delete" if settings.deletion.mode == "dry_run" else "Delete"
     asked = [f"{doing} {sum(plan.amount.objects for plan in plans):,} objects from {settings.bucket}"] if plans else []
     if approved:
-        what = "every plan of the sweep" if approved == manifest.digest else "one plan"
-        asked.insert(0, f"Let tripped gates pass for {what} ({approved[:16]})")
+        asked.insert(0, f"Let {len(approved.gates)} tripped gates pass for {approved.what}")
     return " and ".join(asked) + "?"
 
 
@@ -175,9 +171,10 @@ def _whole_digest(manifest: Manifest, digest: str) -> str:
     return whole[0]
 
 
-def _show(name: str, settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry]) -> None:
+def _show(lake: BucketLake, settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry]) -> None:
+    closed = closed_gates(lake, manifest, gates_of(lake, manifest, settings)).plans
     print_table(
-        f"{name}: plans of sweep {manifest.sweep_id}",
+        f"{manifest.bucket}: plans of sweep {manifest.sweep_id}",
         ["prefix", "objects", "bytes", "chunks", "plan", "gates"],
         [
             [
@@ -186,7 +183,7 @@ def _show(name: str, settings: BucketSettings, manifest: Manifest, plans: list[P
                 plan.amount.bytes,
                 plan.chunks,
                 plan.digest[:16],
-                ", ".join(gate.name for gate in tripped(evaluate(manifest, gate_limits(settings)), prefix=plan.prefix)) or "passed",
+                ", ".join(gate.name for gate in closed[plan.prefix]) or "passed",
             ]
             for plan in plans
         ],

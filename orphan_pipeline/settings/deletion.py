@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from orphan_pipeline.settings.hooks import Hooks
 from orphan_pipeline.settings.part import Count, Flag, Part, Text
-from orphan_pipeline.settings.values import DurationRange, Expected, Later, OneOf, mistake
+from orphan_pipeline.settings.values import Duration, DurationRange, Expected, Later, OneOf, mistake
 
 HOUR = 'an hour of the day such as "06:00"'
 
@@ -56,11 +57,19 @@ class DeletionSettings(Part):
     quarantine: Annotated[None, Later("quarantine")] = Field(
         default=None, exclude=True, description="Where objects are copied before they are deleted."
     )
-    recheck_max_age: Annotated[None, Later("asking the databases again before a chunk")] = Field(
-        default=None,
-        exclude=True,
-        description="How long ago the databases may have been asked when a chunk is deleted.",
+    recheck_max_age: Annotated[timedelta, DurationRange(at_least=timedelta(seconds=10), at_most=timedelta(hours=6))] = Field(
+        default=timedelta(minutes=15), description="How long ago the databases may have been asked about a chunk's keys when it is deleted."
     )
-    after_chunk: Annotated[None, Later("calling hooks after a chunk")] = Field(
-        default=None, exclude=True, description="Functions called after each chunk."
+    recheck_by: Annotated[Literal["auto", "pass"], OneOf(words=("auto", "pass"), later={})] = Field(
+        default="auto",
+        description="How the databases are asked again: `auto` by an index where the planner uses one, else by one pass over the source; "
+        "`pass` always by a pass.",
+    )
+    before_chunk: Hooks = Field(default=(), description="Functions called before each chunk; they may hold keys back, or stop the run.")
+    after_chunk: Hooks = Field(default=(), description="Functions called after each chunk with what became of its keys.")
+    lease_expiry: Annotated[timedelta, DurationRange(at_least=timedelta(seconds=15), at_most=timedelta(hours=1))] = Field(
+        default=timedelta(minutes=2), description="How long after its last renewal the lease of a run that vanished still keeps others out."
+    )
+    lease_wait: Duration = Field(
+        default=timedelta(minutes=5), description="How long a deletion or restore waits for another one's lease before it is refused."
     )
