@@ -144,7 +144,7 @@ def _way(resource: BucketResource, settings: BucketSettings, authorised: Authori
 
 
 def _limits(lake: BucketLake, settings: BucketSettings, schedule: ScheduleSettings, authorised: Authorised) -> Limits:
-    hour = settings.deletion.not_after
+    hour = None if authorised.dry_run else settings.deletion.not_after
     return Limits(
         expires_at=authorised.manifest.expires_at,
         window=Window(not_after=time.fromisoformat(hour), timezone=ZoneInfo(schedule.timezone)) if hour else None,

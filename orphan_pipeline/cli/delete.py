@@ -39,10 +39,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted:
-    """What the store answered, by prefix and outcome, and the line of each prefix whose run failed."""
+    """What the store answered, by prefix and outcome, the line of each prefix whose run failed, and how each run ended."""
 
     totals: dict[str, dict[str, Amount]]
     failures: dict[str, str]
+    endings: dict[str, str]
 
     @property
     def failure(self) -> str | None:
@@ -84,7 +85,7 @@ def command(
         confirm(_question(own, manifest, plans, approved), yes=yes)
     if approved:  # only now: an approval that outlived a "no" would let the sensor delete what nobody agreed to
         approve_as_operator(lake, approved)
-    deleted = Deleted(totals={}, failures={})
+    deleted = Deleted(totals={}, failures={}, endings={})
     if plans:
         with opened_runs(settings.file.parent) as runs:
             deleted = delete_plans(runs, settings, name, manifest, plans)
@@ -92,7 +93,15 @@ def command(
         err.print("nothing to delete: there is no plan")
     if as_json:
         by_prefix = {prefix: {outcome: amount.objects for outcome, amount in found.items()} for prefix, found in deleted.totals.items()}
-        print_json({"mode": own.deletion.mode, "sweep": manifest.sweep_id, "failures": deleted.failures, "prefixes": by_prefix})
+        print_json(
+            {
+                "mode": own.deletion.mode,
+                "sweep": manifest.sweep_id,
+                "failures": deleted.failures,
+                "ended": deleted.endings,
+                "prefixes": by_prefix,
+            }
+        )
     if deleted.failure is not None:
         raise Refused(deleted.failure)
 
@@ -104,7 +113,7 @@ def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest
     from orphan_pipeline.resources.runs import PARTITION_TAG
 
     dry_run = settings.buckets[name].deletion.mode == "dry_run"
-    failures = {}
+    failures, run_ids = {}, {}
     for plan in plans:
         ended = run_job(
             runs,
@@ -113,10 +122,13 @@ def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest
             config=deletion_config(name, plan.digest, mode=settings.buckets[name].deletion.mode),
             tags={PARTITION_TAG: plan.prefix, SWEEP_TAG: manifest.sweep_id},
         )
+        run_ids[plan.prefix] = ended.run_id
         if ended.failure is not None:
             failures[plan.prefix] = ended.failure
     lake = lake_of(settings, name)
-    totals = {plan.prefix: Ledger(lake.ledger(plan.digest, dry_run=dry_run)).totals() for plan in plans}
+    ledgers = {plan.prefix: Ledger(lake.ledger(plan.digest, dry_run=dry_run)) for plan in plans}
+    totals = {prefix: ledger.totals() for prefix, ledger in ledgers.items()}
+    endings = {prefix: str(end) for prefix, ledger in ledgers.items() for end in ledger.endings() if end.run_id == run_ids[prefix]}
     err.print(
         as_table(
             "dry run: nothing was sent to the store" if dry_run else "what the store answered",
@@ -124,7 +136,9 @@ def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest
             [[prefix, outcome, a.objects, a.bytes] for prefix, found in totals.items() for outcome, a in found.items()],
         )
     )
-    return Deleted(totals=totals, failures=failures)
+    for prefix, how in endings.items():
+        err.print(f"{prefix}: {how}", markup=False, highlight=False)
+    return Deleted(totals=totals, failures=failures, endings=endings)
 
 
 def _chosen(lake: BucketLake, digest: str | None, prefix: str | None) -> tuple[Manifest, list[PlanEntry]]:

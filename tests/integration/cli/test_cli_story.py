@@ -49,6 +49,7 @@ def test_check_says_what_there_is_and_what_can_be_deleted_and_leaves_nothing_beh
     )
     assert "note: buckets.media.safety.allow_short_min_age is true" in said.out
     found = say(shared, "check", "--json").json
+    assert found["buckets"]["media"]["conditional_deletes"] == "DeleteObjects: ETag honoured; DeleteObject: ETag honoured"
     [source] = found["buckets"]["media"]["sources"]
     assert {name: source[name] for name in ("source", "database", "rows", "keys", "sampled", "match_rate", "compared_with", "advice")} == {
         "source": "documents",
@@ -164,6 +165,8 @@ def test_delete_and_restore(shared: World, say: Say) -> None:
     deleted = say(shared, "delete", "--plan", digest[:12], "--yes", "--json")
     assert deleted.status == 0, deleted.err
     assert deleted.json["prefixes"] == {"files/": {"deleted": 3}}
+    assert deleted.json["ended"] == {"files/": "completed: every chunk of the plan has an outcome"}
+    assert "files/: completed: every chunk of the plan has an outcome" in deleted.err
     assert shared.listed() == ALL - ORPHANS
 
     nobody = say(shared, "restore", "--prefix", "files/")

@@ -1,7 +1,7 @@
 """The jobs themselves, in this process, on a real store and a real database: sweep, gates, deletion, restore."""
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,28 @@ def test_a_prefix_with_an_empty_plan_materializes_with_zero_rows(world: World, g
     assert run.success
     assert _metadata(run, "deleted_objects") == {"dagster/partition_row_count": 0, "mode": "versioned"}
     assert world.listed() == ALL
+
+
+@pytest.mark.parametrize("what", ["kill switch", "window", "cap"])
+def test_a_run_that_is_stopped_is_no_failure_and_says_why(world: World, graph: Graph, what: str) -> None:
+    """A backfill goes on with its other partitions, and the rest goes next time."""
+    assert graph.sweep().success
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    if what == "kill switch":
+        graph.lake.kill_switch.write_text("wait for Ana")
+    else:
+        world.change(deletion={"not_after": f"{hour_ago:%H:%M}"} if what == "window" else {"max_deletions": 2})
+    run = graph.delete("files/")
+    assert run.success
+    found = _metadata(run, "deleted_objects")
+    assert found["ended"].startswith(f"stopped ({what}): ")
+    assert found["dagster/partition_row_count"] == 0
+    assert world.listed() == ALL
+    graph.lake.kill_switch.unlink(missing_ok=True)
+    world.change(deletion={"not_after": None, "max_deletions": 3})
+    again = graph.delete("files/")
+    assert _metadata(again, "deleted_objects")["ended"] == "completed: every chunk of the plan has an outcome"
+    assert world.listed() == ALL - ORPHANS
 
 
 def test_a_dry_run_sends_nothing_and_keeps_its_own_ledger(world: World, graph: Graph) -> None:
