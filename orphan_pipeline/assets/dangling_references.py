@@ -13,7 +13,7 @@ from orphan_pipeline.references.snapshot import ReferenceFigures
 from orphan_pipeline.settings.model import BucketSettings
 
 
-def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
+def dangling_references(name: str, settings: BucketSettings, *, memory_bytes: int | None = None) -> dg.AssetsDefinition:
     names = Names(name)
 
     @dg.asset(
@@ -32,7 +32,7 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
             sweep.figures("inventory", InventoryFigures)  # refuses where a snapshot of this sweep is missing
             sweep.figures("references", ReferenceFigures)
             with sweep.writing("dangling") as folder:
-                figures = write_dangling(sweep, folder)
+                figures = write_dangling(sweep, folder, memory_bytes=memory_bytes)
                 write_document(folder / FIGURES, DanglingFigures, figures)
         return dg.MaterializeResult(
             metadata={

@@ -90,7 +90,7 @@ def test_what_is_deletable_is_told_in_the_end(lake: BucketLake) -> None:
     [
         ([], {}, "earliest deletable: never, because there is no orphan under a declared prefix"),
         (["c/1"], {}, "earliest deletable: never, because there is no orphan under a declared prefix"),
-        (["a/.keep"], {}, "earliest deletable: never by itself, because every orphan is protected or was restored"),
+        (["a/.keep"], {}, "earliest deletable: never by itself, because every orphan is protected, was restored, or resembles a reference"),
         (
             ["a/1", "a/.keep"],
             {"min_age": "200d"},

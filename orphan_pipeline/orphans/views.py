@@ -1,0 +1,40 @@
+"""What the queries of this stage stand on: the snapshots of one sweep, the orphan set before it, and what was restored, each as a view."""
+
+from collections.abc import Sequence
+
+import duckdb
+
+from orphan_pipeline.lake.layout import SweepFolder
+from orphan_pipeline.orphans import queries
+
+
+def view_inventory(connection: duckdb.DuckDBPyConnection, sweep: SweepFolder) -> str:
+    """The objects of the bucket, with the place of each row; gives the columns that tell the place."""
+    return _with_places(connection, "inventory", sweep.parquet("inventory"))
+
+
+def view_references(connection: duckdb.DuckDBPyConnection, sweep: SweepFolder) -> str:
+    """The references, with the place of each row; gives the columns that tell the place."""
+    return _with_places(connection, "refs", sweep.parquet("references"))
+
+
+def view_previous(connection: duckdb.DuckDBPyConnection, previous: SweepFolder | None) -> None:
+    """The orphans that some prefix owned. What is only listed, as unowned, was never sighted."""
+    _or_empty(connection, "previous", [str(path) for path in previous.orphan_files()] if previous else [], queries.NO_PREVIOUS)
+
+
+def view_restored(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
+    _or_empty(connection, "restored", files, queries.NO_RESTORED)
+
+
+def _with_places(connection: duckdb.DuckDBPyConnection, name: str, files: list[str]) -> str:
+    # As a relation, and not as SQL, since a view takes no parameters; hive_partitioning would read a folder `key=a` above the lake as a column.
+    relation = connection.read_parquet(files, hive_partitioning=False)
+    relation.project("*, file_index, file_row_number").create_view(name)
+    # A join on one column lets DuckDB pass over row groups, on two it does not: a third more time for the fetching.
+    return "file_row_number" if len(files) == 1 else "file_index, file_row_number"
+
+
+def _or_empty(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[str], empty: str) -> None:
+    relation = connection.read_parquet(list(files), union_by_name=True, hive_partitioning=False) if files else connection.sql(empty)
+    relation.create_view(name)
