@@ -27,7 +27,7 @@ def machine_memory() -> int:
 
 
 def control_group_limits(root: Path, own: Path) -> Iterator[int]:
-    """Of version 2 and of version 1. In a container its own group is the root; outside, the limit may stand at any group above the process."""
+    """Of versions 2 and 1. In a container its own group is the root; outside, any group above the process may have a limit."""
     groups = [line.split(":", 2) for line in own.read_text().splitlines()] if own.is_file() else []
     for hierarchy, controllers, path in [("0", "", "/"), ("", "memory", "/"), *groups]:
         if hierarchy == "0":

@@ -2,8 +2,10 @@
 holds. One pass, whatever the number of prefixes; memory holds a row group of each of two files."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Self
 
@@ -59,7 +61,7 @@ class PlanFile:
 
 @dataclass(slots=True)
 class _File:
-    """Gathers row groups. The file is there from the first moment."""
+    """Gathers row groups."""
 
     path: Path
     schema: pa.Schema
@@ -69,20 +71,24 @@ class _File:
     rows: int = 0
 
     @classmethod
-    def opened(cls, path: Path, schema: pa.Schema, stack: ExitStack) -> Self:
-        # pyarrow takes names too; its stub only knows the bool.
+    @contextmanager
+    def opened(cls, path: Path, schema: pa.Schema) -> Iterator[Self]:
+        """The file is there from the first moment, and whole at the end."""
         repeated = [name for name in REPEATED if name in schema.names]
-        writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repeated)  # type: ignore[arg-type]
-        return cls(path, schema, stack.enter_context(writer))
+        # pyarrow takes names too; its stub only knows the bool.
+        with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repeated) as writer:  # type: ignore[arg-type]
+            file = cls(path, schema, writer)
+            yield file
+            file._flush()
 
     def add(self, table: pa.Table) -> None:
         self.gathered.append(table.select(self.schema.names).cast(self.schema))
         self.waiting += table.num_rows
         self.rows += table.num_rows
         if self.waiting >= ROW_GROUP:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         if self.waiting:
             self.writer.write_table(pa.concat_tables(self.gathered))
             self.gathered.clear()
@@ -95,62 +101,50 @@ def write_prefixes(batches: Iterable[pa.RecordBatch], folder: Path) -> dict[str,
     Batches have the columns of HOLDS and `prefix`, and come ordered by prefix and key; `hold` is null for what is deletable. Raises
     Refused when a key comes twice.
     """
-    plans: dict[str, PlanFile] = {}
-    prefix: str | None = None
+    by_prefix = groupby(_by_prefix(batches), key=itemgetter(0))
+    plans = {prefix: _write_prefix((table for _, table in tables), folder / prefix_folder(prefix)) for prefix, tables in by_prefix}
+    return {prefix: plan for prefix, plan in plans.items() if plan is not None}
+
+
+def _write_prefix(tables: Iterable[pa.Table], folder: Path) -> PlanFile | None:
+    folder.mkdir()
+    last: str | None = None
     with ExitStack() as stack:
-        for run, of in _by_prefix(batches):
-            if of != prefix:
-                if prefix is not None:
-                    _finish(prefix, holds, plan, stack, plans, folder)
-                prefix, last = of, None
-                own = folder / prefix_folder(of)
-                own.mkdir()
-                holds, plan = _File.opened(own / "holds.parquet", HOLDS, stack), None
-            last = _refuse_what_comes_twice(run["key"], last)
-            deletable = pc.is_null(run["hold"])
-            holds.add(run.filter(pc.invert(deletable)))
-            planned = run.filter(deletable)
+        holds = stack.enter_context(_File.opened(folder / "holds.parquet", HOLDS))
+        plan: _File | None = None
+        for table in tables:
+            last = _refuse_what_comes_twice(last, table["key"])
+            deletable = pc.is_null(table["hold"])
+            holds.add(table.filter(pc.invert(deletable)))
+            planned = table.filter(deletable)
             if planned.num_rows:
-                plan = plan or _File.opened(own / "plan.parquet", PLAN, stack)
-                plan.add(planned.append_column("chunk", _chunks(plan.rows, planned.num_rows)))
-        if prefix is not None:
-            _finish(prefix, holds, plan, stack, plans, folder)
-    return plans
+                plan = plan or stack.enter_context(_File.opened(folder / "plan.parquet", PLAN))
+                plan.add(planned.append_column("chunk", pa.array(_chunks(plan.rows, planned.num_rows))))
+    if plan is None:
+        return None
+    file = str(plan.path.relative_to(folder.parent))
+    return PlanFile(file=file, sha256=sha256_of(plan.path), chunks=int(_chunks(plan.rows - 1, 1)[0]) + 1)
 
 
-def _finish(prefix: str, holds: _File, plan: _File | None, stack: ExitStack, plans: dict[str, PlanFile], folder: Path) -> None:
-    for file in (holds, plan):
-        if file is not None:
-            file.flush()
-    stack.pop_all().close()
-    if plan is not None:
-        chunks = int(_chunks(plan.rows - 1, 1)[0].as_py()) + 1
-        plans[prefix] = PlanFile(file=str(plan.path.relative_to(folder)), sha256=sha256_of(plan.path), chunks=chunks)
-
-
-def _by_prefix(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.Table, str]]:
-    """Each stretch of rows with one prefix, and that prefix."""
+def _by_prefix(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
+    """Each stretch of rows with one prefix."""
     for batch in batches:
-        table = pa.Table.from_batches([batch])
-        encoded = pc.run_end_encode(batch["prefix"])
-        start = 0
-        for end, prefix in zip(encoded.run_ends.to_pylist(), encoded.values.to_pylist(), strict=True):
-            yield table.slice(start, end - start), prefix
-            start = end
+        table, prefixes = pa.Table.from_batches([batch]), batch["prefix"]
+        changes = np.flatnonzero(pc.not_equal(prefixes.slice(1), prefixes.slice(0, len(prefixes) - 1)).to_numpy(zero_copy_only=False)) + 1
+        for start, end in pairwise([0, *changes.tolist(), batch.num_rows]):
+            yield prefixes[start].as_py(), table.slice(start, end - start)
 
 
-def _chunks(first: int, count: int) -> pa.Array:
+def _chunks(first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     """Chunk numbers of `count` rows, of which the first stands at place `first` of the plan."""
     place = np.arange(first, first + count)
-    return pa.array(np.where(place < CANARY_KEYS, 0, 1 + (place - CANARY_KEYS) // CHUNK_KEYS).astype(np.int32))
+    return np.where(place < CANARY_KEYS, 0, 1 + (place - CANARY_KEYS) // CHUNK_KEYS).astype(np.int32)
 
 
-def _refuse_what_comes_twice(keys: pa.ChunkedArray, last: str | None) -> str | None:
+def _refuse_what_comes_twice(last: str | None, keys: "pa.ChunkedArray[pa.StringScalar]") -> str | None:
     """A store that lists a key twice (overwritten while it was listed, say) would have it deleted twice: a second delete marker."""
-    same = pc.equal(keys.slice(1), keys.slice(0, max(len(keys) - 1, 0)))
-    place = pc.index(same, True).as_py()
-    first = keys[0].as_py() if len(keys) else None
-    twice = keys[place].as_py() if place >= 0 else first if first is not None and first == last else None
+    place = pc.index(pc.equal(keys.slice(1), keys.slice(0, len(keys) - 1)), True).as_py()
+    twice = keys[place].as_py() if place >= 0 else last if keys[0].as_py() == last else None
     if twice is not None:
         raise Refused(f"the inventory holds {twice!r} more than once: the list changed while it was read, run a new sweep")
-    return keys[-1].as_py() if len(keys) else last
+    return keys[-1].as_py()

@@ -43,16 +43,17 @@ def write_forms(connection: duckdb.DuckDBPyConnection, hosts: Sequence[str], fol
     """Streams the forms of the view `refs` into `folder`; gives the file."""
     relation, parameters = with_form("(SELECT key, file_index, file_row_number FROM refs)", hosts)
     path = folder / FILE
+    schema = FORMS.with_metadata({MADE_BY: made_by(hosts)})
     with pq.ParquetWriter(
         path,
-        FORMS.with_metadata({MADE_BY: made_by(hosts)}),
+        schema,
         compression={"file": "zstd", "row": "zstd", "form": "none"},
         use_dictionary=["file"],  # type: ignore[arg-type]  # pyarrow takes names too; its stub only knows the bool
         bloom_filter_options={"form": {"ndv": ROW_GROUP, "fpp": FALSE_POSITIVES}},
     ) as writer:
         query = queries.REFERENCE_FORMS.format(with_form=relation)
         for batch in arrow_batches(connection, query, parameters, rows_each=ROW_GROUP):
-            writer.write_table(pa.Table.from_batches([batch]).cast(writer.schema))
+            writer.write_table(pa.Table.from_batches([batch]).cast(schema))
     return str(path)
 
 

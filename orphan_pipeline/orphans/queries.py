@@ -7,9 +7,13 @@ SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_mo
        NULL::TIMESTAMPTZ AS first_seen, NULL::INTEGER AS sightings, NULL::TIMESTAMPTZ AS sighted_at WHERE false
 """
 
+PREVIOUS = "key, etag, last_modified, first_seen, sightings, sighted_at"
+
 NO_RESTORED = """
 SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_modified, NULL::TIMESTAMPTZ AS "at" WHERE false
 """
+
+RESTORED = 'key, etag, last_modified, "at"'
 
 # Both sides are hashed in one query: hash() differs between versions of DuckDB, and hashes of two would make everything an orphan. Two keys
 # with one hash can only keep an object. A reference from any source, derived ones too, keeps the object.
@@ -91,7 +95,7 @@ WITH sighted AS (
            -- Rule 3: the last_modified of a multipart object is when its upload began.
            orphans.last_modified + CASE WHEN is_multipart THEN $multipart_grace ELSE INTERVAL 0 SECONDS END AS written_by
     FROM orphans
-    LEFT JOIN (SELECT key, etag, last_modified, first_seen, sightings, sighted_at FROM previous) AS previous USING (key, etag, last_modified)
+    LEFT JOIN previous USING (key, etag, last_modified)
     LEFT JOIN (
         SELECT key, etag, last_modified, max("at") AS restored_at FROM restored GROUP BY ALL
     ) AS brought_back USING (key, etag, last_modified)

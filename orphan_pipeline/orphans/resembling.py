@@ -12,8 +12,8 @@ from orphan_pipeline.orphans.lax import VIEWS, View, with_form
 
 
 def find_resembling(connection: duckdb.DuckDBPyConnection, forms: str, hosts: Sequence[str], *, place: str) -> None:
-    """Fills the table `resembling` (key, resembles, view) from the tables `orphans` and the view `refs`, whose forms stand in `forms`; `place`: the columns that tell
-    the place of a reference.
+    """Fills the table `resembling` (key, resembles, view) from the table `orphans` and the view `refs`, whose forms stand in `forms`.
+    `place`: the columns that tell the place of a reference.
 
     Raises RuntimeError when an orphan turns out to be referenced: then the join was wrong, and nothing of the sweep may be used.
     """

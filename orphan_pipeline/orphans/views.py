@@ -20,21 +20,22 @@ def view_references(connection: duckdb.DuckDBPyConnection, sweep: SweepFolder) -
 
 def view_previous(connection: duckdb.DuckDBPyConnection, previous: SweepFolder | None) -> None:
     """The orphans that some prefix owned. What is only listed, as unowned, was never sighted."""
-    _or_empty(connection, "previous", [str(path) for path in previous.orphan_files()] if previous else [], queries.NO_PREVIOUS)
+    files = [str(path) for path in previous.orphan_files()] if previous else []
+    _or_empty(connection, "previous", files, queries.NO_PREVIOUS, queries.PREVIOUS)
 
 
 def view_restored(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
-    _or_empty(connection, "restored", files, queries.NO_RESTORED)
+    _or_empty(connection, "restored", files, queries.NO_RESTORED, queries.RESTORED)
 
 
 def _with_places(connection: duckdb.DuckDBPyConnection, name: str, files: list[str]) -> str:
-    # As a relation, and not as SQL, since a view takes no parameters; hive_partitioning would read a folder `key=a` above the lake as a column.
+    # As a relation, since a view takes no parameters. hive_partitioning would take a folder `key=a` above the lake for a column.
     relation = connection.read_parquet(files, hive_partitioning=False)
     relation.project("*, file_index, file_row_number").create_view(name)
     # A join on one column lets DuckDB pass over row groups, on two it does not: a third more time for the fetching.
     return "file_row_number" if len(files) == 1 else "file_index, file_row_number"
 
 
-def _or_empty(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[str], empty: str) -> None:
+def _or_empty(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[str], empty: str, columns: str) -> None:
     relation = connection.read_parquet(list(files), union_by_name=True, hive_partitioning=False) if files else connection.sql(empty)
-    relation.create_view(name)
+    relation.project(columns).create_view(name)
