@@ -131,6 +131,7 @@ PLAIN = """
 import sys, duckdb
 with duckdb.connect() as connection:
     connection.execute("SET preserve_insertion_order = false")
+    connection.execute("SET enable_progress_bar = false")
     connection.execute("SET temp_directory = $spill", {"spill": sys.argv[3] + ".spill"})
     connection.execute("COPY (SELECT * FROM read_parquet($i) AS i ANTI JOIN read_parquet($r) AS r USING (key)) "
                        "TO $o (FORMAT parquet, COMPRESSION zstd)",

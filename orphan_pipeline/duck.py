@@ -58,6 +58,8 @@ def duck(spill_under: Path, *, memory_bytes: int | None = None) -> Iterator[duck
         connection.execute("SET temp_directory = $spill", {"spill": str(spill_under / SPILL)})
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET TimeZone = 'UTC'")
+        # Where Python runs no file, DuckDB takes itself for interactive and draws on standard output, which is for --json.
+        connection.execute("SET enable_progress_bar = false")
         [(threads,)] = connection.execute("SELECT current_setting('threads')").fetchall()
         connection.execute("SET threads = $threads", {"threads": max(1, min(threads, memory // BYTES_A_THREAD))})
         yield connection
