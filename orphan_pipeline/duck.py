@@ -11,27 +11,57 @@ import pyarrow as pa
 
 SPILL = "spill"
 MANY_ROWS = 1_000_000
+BYTES_A_THREAD = 128 * 2**20
+"""Each thread holds buffers of its own, outside of what can be spilled: with less, more threads end in "out of memory"."""
+
+UNCOUNTED = 128 * 2**20
+
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+OWN_CONTROL_GROUPS = Path("/proc/self/cgroup")
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this process may use: the container's limit if there is one, else the machine's."""
+    """Bytes of memory that this process may use: the least of the machine's and of every control group's that it runs in."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else "max"
-    return machine if text == "max" else min(int(text), machine)
+    return min([machine, *control_group_limits(CONTROL_GROUPS, OWN_CONTROL_GROUPS)])
+
+
+def control_group_limits(root: Path, own: Path) -> Iterator[int]:
+    """Of versions 2 and 1. In a container its own group is the root; outside, any group above the process may have a limit."""
+    groups = [line.split(":", 2) for line in own.read_text().splitlines()] if own.is_file() else []
+    for hierarchy, controllers, path in [("0", "", "/"), ("", "memory", "/"), *groups]:
+        if hierarchy == "0":
+            base, name = root, "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = root / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        place = base / path.lstrip("/")
+        for folder in [place, *place.parents]:
+            if folder.is_relative_to(base) and (folder / name).is_file():
+                text = (folder / name).read_text().strip()
+                if text != "max":
+                    yield int(text)
 
 
 @contextmanager
 def duck(spill_under: Path, *, memory_bytes: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with half of the memory (or `memory_bytes`), spilling below `spill_under`.
+    """A connection within half of the memory (or `memory_bytes`), spilling below `spill_under`. An eighth of it, 128 MiB at most, stays
+    free for what DuckDB does not count: it goes some 10 % over its own limit.
 
     `preserve_insertion_order` is off: keeping it would make DuckDB hold whole results; what needs an order says ORDER BY.
     """
+    memory = memory_bytes or machine_memory() // 2
+    memory -= min(memory // 8, UNCOUNTED)
     with duckdb.connect() as connection:
-        connection.execute("SET memory_limit = $limit", {"limit": f"{(memory_bytes or machine_memory() // 2) // 2**20}MiB"})
+        connection.execute("SET memory_limit = $limit", {"limit": f"{memory // 2**20}MiB"})
         connection.execute("SET temp_directory = $spill", {"spill": str(spill_under / SPILL)})
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET TimeZone = 'UTC'")
+        # Where Python runs no file, DuckDB takes itself for interactive and draws on standard output, which is for --json.
+        connection.execute("SET enable_progress_bar = false")
+        [(threads,)] = connection.execute("SELECT current_setting('threads')").fetchall()
+        connection.execute("SET threads = $threads", {"threads": max(1, min(threads, memory // BYTES_A_THREAD))})
         yield connection
 
 

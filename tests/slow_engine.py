@@ -1,9 +1,13 @@
 """The orphan set as slow, obvious Python: the meaning that DuckDB's queries are held against."""
 
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import combinations
+from urllib.parse import unquote_to_bytes
 
 from pathspec import GitIgnoreSpec
 
@@ -42,6 +46,10 @@ class Orphan:
     ready_at: datetime | None = None
     ready_after: str | None = None
     chunk: int | None = None
+    protected_by: str | None = None
+    restored_at: datetime | None = None
+    resembles: str | None = None
+    view: str | None = None
 
 
 def slow_orphans(
@@ -49,25 +57,38 @@ def slow_orphans(
     references: AbstractSet[str],
     *,
     previous: Mapping[Version, Seen],
-    restored: AbstractSet[Version],
+    restored: Mapping[Version, datetime],
     sweep_at: datetime,
     cutoff: datetime,
     limits: HoldLimits,
 ) -> list[Orphan]:
-    protect = GitIgnoreSpec.from_lines(limits.protect)
+    forms = {
+        form: min(r for r in references if slow_form(r, limits.hosts) == form) for form in {slow_form(r, limits.hosts) for r in references}
+    }
     orphans = []
     for stored in inventory:
         if stored.key in references:
             continue
         seen = _sighted(previous.get(stored.version), sweep_at, limits.confirmation_gap)
         written_by = stored.last_modified + (limits.multipart_grace if stored.is_multipart else timedelta())
-        orphan = Orphan(stored=stored, seen=seen, hold=None)
+        resembles = forms.get(slow_form(stored.key, limits.hosts))
+        orphan = Orphan(
+            stored=stored,
+            seen=seen,
+            hold=None,
+            protected_by=_protected_by(stored.key, limits),
+            restored_at=restored.get(stored.version),
+            resembles=resembles,
+            view=resembles and slow_views(stored.key, resembles, limits.hosts),
+        )
         if stored.prefix is None:
             orphan.hold = "unowned"
-        elif stored.key.startswith(".orphan_pipeline/") or protect.match_file(stored.key):
+        elif orphan.protected_by is not None:
             orphan.hold = "protected"
-        elif stored.version in restored:
+        elif orphan.restored_at is not None:
             orphan.hold = "restored"
+        elif orphan.resembles is not None:
+            orphan.hold = "ambiguous"
         elif written_by >= cutoff:
             orphan.hold = "young"
         elif seen.sightings < limits.confirmations:
@@ -81,6 +102,64 @@ def slow_orphans(
     _cap(orphans, limits.max_deletions)
     _cut_into_chunks(orphans)
     return orphans
+
+
+VIEWS = ("percent", "plus", "nfc", "case", "slashes", "host", "query")
+
+
+def slow_form(key: str, hosts: Sequence[str], views: Collection[str] = VIEWS) -> str:
+    """Rule 6, one view after the other."""
+
+    def without_query(text: str) -> str:
+        return re.split("[?#]", text, maxsplit=1)[0] if "query" in views else text
+
+    form = without_query(key)
+    while "percent" in views and (decoded := without_query(_decoded(form))) != form:
+        form = decoded
+    if "plus" in views:
+        form = form.replace("+", " ")
+    if "nfc" in views:
+        form = unicodedata.normalize("NFC", form)
+    if "case" in views:
+        form = "".join(map(_folded, form)).replace("i\u0307", "i")
+        form = unicodedata.normalize("NFC", form) if "nfc" in views else form
+    if "slashes" in views:
+        form = "/".join(part for n, part in enumerate(form.split("/")) if part or n == form.count("/"))
+    while "host" in views and (behind := _behind_host(form, hosts)) is not None:
+        form = behind
+    return form
+
+
+def slow_views(one: str, other: str, hosts: Sequence[str]) -> str:
+    """The fewest views that make the two equal; of several the first."""
+    every = [views for size in range(1, len(VIEWS) + 1) for views in combinations(VIEWS, size)]
+    return "+".join(next(views for views in every if slow_form(one, hosts, views) == slow_form(other, hosts, views)))
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        return text
+
+
+def _folded(character: str) -> str:
+    upper = character.upper()
+    folded = (upper if len(upper) == 1 else character).lower()
+    return "ss" if folded == "ß" else folded[0]
+
+
+def _behind_host(text: str, hosts: Sequence[str]) -> str | None:
+    url = re.match("[A-Za-z][A-Za-z0-9.-]*:/+[^/?#%]+/+", text)
+    if url:
+        return text[url.end() :]
+    known = [host for host in hosts if text.startswith(f"{host}/")]
+    return text[len(known[0]) :].lstrip("/") if known else None
+
+
+def _protected_by(key: str, limits: HoldLimits) -> str | None:
+    own = [prefix for prefix in limits.own_prefixes if key.startswith(prefix)]
+    return next(iter([*own, *(glob for glob in limits.protect if GitIgnoreSpec.from_lines([glob]).match_file(key))]), None)
 
 
 def earliest(orphans: Sequence[Orphan]) -> tuple[datetime, str] | None:

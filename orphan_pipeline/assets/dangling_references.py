@@ -21,7 +21,7 @@ SAMPLE_EACH = 5
 """Dangling references shown of each source."""
 
 
-def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
+def dangling_references(name: str, settings: BucketSettings, *, memory_bytes: int | None = None) -> dg.AssetsDefinition:
     names = Names(name)
 
     @dg.asset(
@@ -41,9 +41,8 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
             sweep.figures("inventory", InventoryFigures)  # refuses where a snapshot of this sweep is missing
             sweep.figures("references", ReferenceFigures)
             with sweep.writing("dangling") as folder:
-                figures = with_what_is_missed(
-                    lake, sweep, write_dangling(sweep, folder), at=datetime.now(UTC), undo_window=settings.deletion.undo_window
-                )
+                found = write_dangling(sweep, folder, memory_bytes=memory_bytes)
+                figures = with_what_is_missed(lake, sweep, found, at=datetime.now(UTC), undo_window=settings.deletion.undo_window)
                 write_document(folder / FIGURES, DanglingFigures, figures)
             pause = standing_pause(lake)
         return dg.MaterializeResult(

@@ -57,7 +57,14 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
             prefixes = sweep.figures("inventory", InventoryFigures).prefixes
             context.instance.add_dynamic_partitions(names.prefixes, list(prefixes))
             manifest = publish_sweep(
-                sweep, name=name, lake=lake, settings=settings, databases=whole.databases, reports=reports, report=context.log.info
+                sweep,
+                name=name,
+                lake=lake,
+                settings=settings,
+                databases=whole.databases,
+                reports=reports,
+                report=context.log.info,
+                memory_bytes=whole.memory_limit,
             )
             gates = gates_of(lake, manifest, settings)
         freed = _retained(context, lake, settings, whole.retention)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from botocore.exceptions import ClientError
 
 from orphan_pipeline.duck import duck, rows
+from orphan_pipeline.inventory.columns import CURRENT
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 CONCURRENCY = 16
 MOST_FOLDERS = 20
 
-FOUND = """
-SELECT DISTINCT key FROM read_parquet($files, hive_partitioning = false) SEMI JOIN wanted USING (key)
+FOUND = f"""
+SELECT DISTINCT key FROM (FROM read_parquet($files, hive_partitioning = false) WHERE {CURRENT}) SEMI JOIN wanted USING (key)
 """
 
 FOLDERS = """

@@ -1,6 +1,7 @@
 """Where everything lies in the lake: the one module that knows its paths (SPEC section 6).
 
     {bucket}/sweeps/{sweep_id}/{inventory,references,dangling,orphans}/   each with its Parquet and a stage.json
+    {bucket}/sweeps/{sweep_id}/lookup/                                    forms of the references, written with the orphans
     {bucket}/sweeps/{sweep_id}/manifest.json                             written last: without it the sweep does not exist
     {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet), {run_id}.run.json
     {bucket}/dry_runs/{plan_digest}/…                                     the same, for runs that only pretend
@@ -27,7 +28,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import folder_written_whole, read_document
 
 T = TypeVar("T")
-Stage = Literal["inventory", "references", "dangling", "orphans"]
+Stage = Literal["inventory", "references", "dangling", "orphans", "lookup"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 FIGURES = "stage.json"
 LONGEST_FOLDER_NAME = 120
@@ -88,6 +89,14 @@ class SweepFolder:
 
     def parquet(self, stage: Stage) -> list[str]:
         return sorted(str(path) for path in self.stage(stage).rglob("*.parquet"))
+
+    def orphan_files(self) -> list[Path]:
+        """Plans and holds of every prefix."""
+        return sorted(self.stage("orphans").glob("*/*.parquet"))
+
+    def prefix_files(self, prefix: str) -> Path:
+        """The folder of one prefix's plan and holds."""
+        return self.stage("orphans") / prefix_folder(prefix)
 
 
 @dataclass(frozen=True, slots=True)

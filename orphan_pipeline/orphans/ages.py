@@ -10,6 +10,7 @@ from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import SweepFolder, prefix_folder
 from orphan_pipeline.orphans import queries
 from orphan_pipeline.orphans.manifest import AgeBand
+from orphan_pipeline.orphans.views import view_inventory
 
 YOUNG = "young"
 """Not before the cutoff, whatever its age: held by rule 2."""
@@ -48,15 +49,17 @@ class AgeFigures:
 NOTHING = Amount(0, 0)
 
 
-def measure_ages(sweep: SweepFolder, orphans: Path, *, prefixes: list[str], cutoff: datetime, sweep_at: datetime) -> AgeFigures:
+def measure_ages(
+    sweep: SweepFolder, orphans: Path, *, prefixes: list[str], cutoff: datetime, sweep_at: datetime, memory_bytes: int | None = None
+) -> AgeFigures:
     """One pass over the inventory's dates and sizes and one over the orphans'. `orphans`: the folder with a folder a prefix, which need
     not have its final name yet."""
     band, edges = _band_expression(sweep_at)
     parameters = {**edges, "cutoff": cutoff}
-    with duck(orphans) as connection:
-        connection.read_parquet(sweep.parquet("inventory")).create_view("inventory")
+    with duck(orphans, memory_bytes=memory_bytes) as connection:
+        view_inventory(connection, sweep)
         inventory = _by_band(rows(connection, queries.INVENTORY_BY_AGE.format(band=band), parameters))
-        files = sorted(str(path) for path in orphans.rglob("*.parquet"))
+        files = sorted(str(path) for path in orphans.glob("*/*.parquet"))
         if not files:
             by_age, by_class = [], []
         else:

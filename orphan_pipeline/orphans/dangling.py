@@ -5,24 +5,25 @@ from pathlib import Path
 import pyarrow as pa
 
 from orphan_pipeline.duck import duck, rows
-from orphan_pipeline.inventory.columns import CURRENT
 from orphan_pipeline.lake.columns import column
 from orphan_pipeline.lake.layout import SweepFolder
 from orphan_pipeline.orphans import queries
 from orphan_pipeline.orphans.manifest import DanglingFigures
+from orphan_pipeline.orphans.views import view_inventory, view_references
 
 DANGLING = pa.schema(
     [column("key", pa.string(), "a key that a row points at"), column("source", pa.string(), "the source that the row belongs to")]
 )
 
 
-def write_dangling(sweep: SweepFolder, folder: Path) -> DanglingFigures:
+def write_dangling(sweep: SweepFolder, folder: Path, *, memory_bytes: int | None = None) -> DanglingFigures:
     """Writes `folder/part-00000.parquet` (key, source), one row a dangling reference, ordered by source and key."""
     file = str(folder / "part-00000.parquet")
-    with duck(folder) as connection:
-        connection.read_parquet(sweep.parquet("inventory")).filter(CURRENT).create_view("inventory")
-        connection.read_parquet(sweep.parquet("references")).create_view("refs")
-        connection.execute(queries.DANGLING, {"file": file})
+    with duck(folder, memory_bytes=memory_bytes) as connection:
+        view_inventory(connection, sweep)
+        place = view_references(connection, sweep)
+        connection.execute(queries.DANGLING_PLACES.format(place=place))
+        connection.execute(queries.DANGLING.format(place=place), {"file": file})
         return DanglingFigures(sources=dict(rows(connection, queries.DANGLING_BY_SOURCE, {"file": file})))
 
 

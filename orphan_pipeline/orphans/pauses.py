@@ -24,6 +24,7 @@ from orphan_pipeline.lake.layout import BucketLake, SweepFolder
 from orphan_pipeline.orphans import queries
 from orphan_pipeline.orphans.approvals import approved
 from orphan_pipeline.orphans.manifest import DanglingFigures
+from orphan_pipeline.orphans.views import view_inventory, view_references
 
 PAUSE = "pause.json"
 MISSED_FILE = "missed.parquet"
@@ -70,8 +71,8 @@ def pause_if_missed(lake: BucketLake, sweep: SweepFolder, *, at: datetime, since
         return None
     folder = lake.pause(sweep.sweep_id)
     with duck(sweep.root) as connection:
-        connection.read_parquet(sweep.parquet("inventory")).create_view("inventory")
-        connection.read_parquet(sweep.parquet("references")).create_view("refs")
+        view_inventory(connection, sweep)
+        view_references(connection, sweep)
         _view(connection, "restored", lake.restored_parquet(), queries.NO_RESTORES)
         _view(connection, "acknowledged", _acknowledged(lake), queries.NO_KEYS)
         connection.execute(queries.DELETED_AND_REFERENCED, {"files": ledgers, "gone": list(GONE)}).fetchall()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from orphan_pipeline.gates.evaluate import evaluate, tripped
 from orphan_pipeline.gates.history import History
@@ -28,7 +29,7 @@ from orphan_pipeline.orphans.manifest import (
 from orphan_pipeline.orphans.plans import binding, plan_digest, sweep_digest
 from orphan_pipeline.orphans.snapshot import HoldLimits, OrphanFigures, write_orphan_set
 from orphan_pipeline.references.snapshot import ReferenceFigures
-from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
+from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings, Strip
 
 NOTHING = Amount(0, 0)
 
@@ -42,7 +43,19 @@ def hold_limits(settings: BucketSettings, reports: Sequence[str]) -> HoldLimits:
         max_deletions=settings.deletion.max_deletions,
         protect=settings.protect,
         own_prefixes=own_prefixes(settings.bucket, reports),
+        hosts=hosts(settings),
     )
+
+
+def hosts(settings: BucketSettings) -> list[str]:
+    """What may stand before a key in the place of a host, for rule 6: the bucket's name, and the hosts of the bases that `key.strip`
+    takes away from references."""
+    bases = [base for source in settings.references for step in source.key.steps if isinstance(step, Strip) for base in step.bases]
+    return sorted({settings.bucket.lower(), *(host.lower() for host in map(_host, bases) if host)})
+
+
+def _host(base: str) -> str:
+    return urlsplit(base).netloc.rpartition("@")[2]
 
 
 def own_prefixes(bucket: str, reports: Sequence[str]) -> list[str]:
@@ -61,6 +74,7 @@ def publish_sweep(
     databases: dict[str, DatabaseSettings],
     reports: Sequence[str],
     report: Callable[[str], None],
+    memory_bytes: int | None = None,
 ) -> Manifest:
     """Writes the orphan set and then the manifest. Raises Refused when a snapshot is missing or clocks disagree."""
     inventory = sweep.figures("inventory", InventoryFigures)
@@ -81,8 +95,12 @@ def publish_sweep(
             limits=hold_limits(settings, reports),
             folder=folder,
             globs={source.name: source.globs for source in references.sources if source.globs},
+            memory_bytes=memory_bytes,
+            list_unowned=settings.list_unowned,
         )
-        ages = measure_ages(sweep, folder, prefixes=list(inventory.prefixes), cutoff=cutoff, sweep_at=inventory.started_at)
+        ages = measure_ages(
+            sweep, folder, prefixes=list(inventory.prefixes), cutoff=cutoff, sweep_at=inventory.started_at, memory_bytes=memory_bytes
+        )
     manifest = _manifest(
         sweep_id=sweep.sweep_id,
         name=name,

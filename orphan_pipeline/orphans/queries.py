@@ -1,128 +1,175 @@
-"""All SQL of the orphan stage, over four views: `inventory`, `refs`, `previous` (the orphan set of the last accepted sweep) and
-`restored` (what was ever brought back). Follow one object: not referenced, seen before, why not yet, which chunk."""
-
-CANARY_KEYS = 10
-"""Keys of chunk 0: small, so that a store that misbehaves is found out before a thousand keys are gone (rule 12)."""
-
-CHUNK_KEYS = 1000
-"""The most keys that one DeleteObjects request carries."""
+"""All SQL of the orphan stage, over four views: `inventory` and `refs` (each with the place of its rows in their files), `previous` (the
+orphan set of the last accepted sweep) and `restored` (what was ever brought back). Follow one object: not referenced, whom it resembles,
+seen before, why not yet. Which views make keys resemble each other stands in lax.py; plans are cut into chunks in files.py."""
 
 NO_PREVIOUS = """
 SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_modified,
        NULL::TIMESTAMPTZ AS first_seen, NULL::INTEGER AS sightings, NULL::TIMESTAMPTZ AS sighted_at WHERE false
 """
 
+PREVIOUS = "key, etag, last_modified, first_seen, sightings, sighted_at"
+
 NO_RESTORED = """
-SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_modified WHERE false
+SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_modified, NULL::TIMESTAMPTZ AS "at" WHERE false
 """
 
-# Exact: a key is compared as the bytes it is. A reference from any source, derived ones too, keeps the object.
-ORPHANS = """
-CREATE TEMP TABLE orphans AS
-WITH unreferenced AS (
-    SELECT * FROM inventory ANTI JOIN refs USING (key)
-), sighted AS (
-    -- Rule 7: the same object (key, ETag, time) as an orphan again. A gap that is not over yet neither counts nor resets; a report
-    -- that is read twice is one sighting.
-    SELECT unreferenced.*,
-           coalesce(previous.first_seen, $sweep_at) AS first_seen,
-           CASE WHEN previous.key IS NULL THEN 1
-                WHEN $sweep_at > previous.sighted_at AND $sweep_at - previous.sighted_at >= $gap THEN previous.sightings + 1
-                ELSE previous.sightings END::INTEGER AS sightings,
-           CASE WHEN previous.key IS NULL OR $sweep_at - previous.sighted_at >= $gap THEN $sweep_at
-                ELSE previous.sighted_at END AS sighted_at,
-           brought_back.key IS NOT NULL AS was_restored
-    FROM unreferenced
-    LEFT JOIN previous USING (key, etag, last_modified)
-    LEFT JOIN (SELECT DISTINCT key, etag, last_modified FROM restored) AS brought_back USING (key, etag, last_modified)
-), aged AS (
-    -- Rule 3: the last_modified of a multipart object is when its upload began.
-    SELECT *, last_modified + CASE WHEN is_multipart THEN $multipart_grace ELSE INTERVAL 0 SECONDS END AS written_by FROM sighted
-), held AS (
-    SELECT *,
-           CASE WHEN prefix IS NULL THEN 'unowned'
-                WHEN {protected} THEN 'protected'
-                WHEN was_restored THEN 'restored'
-                WHEN written_by >= $cutoff THEN 'young'
-                WHEN sightings < $confirmations THEN 'unconfirmed' END AS hold
-    FROM aged
-)
-SELECT key, size, last_modified, etag, storage_class, is_multipart, prefix, first_seen, sightings, sighted_at,
-       -- The cap is not a gate: the oldest go now, the rest next time.
-       CASE WHEN hold IS NULL AND row_number() OVER (PARTITION BY hold IS NULL ORDER BY last_modified, key) > $max_deletions
-            THEN 'capped' ELSE hold END AS hold,
-       -- When this hold can end by the mere passing of time, and which of the two it then waited for.
-       CASE WHEN hold IN ('young', 'unconfirmed') THEN greatest(old_enough_at, confirmed_at) END AS ready_at,
-       CASE WHEN hold IN ('young', 'unconfirmed')
-            THEN CASE WHEN confirmed_at > old_enough_at THEN 'unconfirmed' ELSE 'young' END END AS ready_after
-FROM (
-    SELECT *, written_by + $min_age AS old_enough_at,
-           sighted_at + $gap * greatest($confirmations - sightings, 0) AS confirmed_at FROM held
-)
-ORDER BY prefix, key
+RESTORED = 'key, etag, last_modified, "at"'
+
+# Both sides are hashed in one query: hash() differs between versions of DuckDB, and hashes of two would make everything an orphan. Two keys
+# with one hash can only keep an object. A reference from any source, derived ones too, keeps the object.
+# Only the place of each orphan is carried through the join, and its columns are fetched afterwards: in a small memory the join writes
+# both sides to disk, and whole rows are ten times as wide.
+UNREFERENCED = """
+CREATE TEMP TABLE unreferenced AS
+SELECT {place} FROM (SELECT hash(key) AS hashed, {place} FROM inventory) ANTI JOIN (SELECT hash(key) AS hashed FROM refs) USING (hashed)
 """
 
-# Objects that no row of the snapshot names, but a glob among a source's variants may.
+# Orphans that no row of the snapshot names, but a glob among a source's variants may: those are none.
 UNLISTED = """
-CREATE TEMP TABLE unlisted AS SELECT key FROM inventory ANTI JOIN refs USING (key)
+CREATE TEMP TABLE unlisted AS SELECT key, {place} FROM inventory SEMI JOIN unreferenced USING ({place})
 """
 
 GLOB_PARENTS = """
 CREATE OR REPLACE TEMP VIEW glob_parents AS SELECT key FROM refs WHERE source = {source} AND NOT derived
 """
 
-GLOB_MATCHED = """
-CREATE TEMP TABLE glob_matched (key VARCHAR, source VARCHAR, derived BOOLEAN)
+GLOB_MATCHED = "CREATE TEMP TABLE glob_matched (key VARCHAR)"
+
+MATCH_GLOB = "INSERT INTO glob_matched SELECT key FROM ({matches})"
+
+STILL_UNREFERENCED = """
+CREATE OR REPLACE TEMP TABLE unreferenced AS SELECT {place} FROM unlisted ANTI JOIN glob_matched USING (key)
 """
 
-MATCH_GLOB = """
-INSERT INTO glob_matched SELECT key, {source}, true FROM ({matches})
+ORPHANS = """
+CREATE TEMP TABLE orphans AS
+SELECT * EXCLUDE (file_index, file_row_number) FROM inventory SEMI JOIN unreferenced USING ({place})
+WHERE prefix IS NOT NULL
 """
 
-# From here on a matched object is referenced, for whatever asks `refs`.
-WITH_GLOB_MATCHED = """
-CREATE VIEW refs AS SELECT * FROM listed_refs UNION ALL BY NAME SELECT * FROM glob_matched
+UNOWNED = """
+FROM inventory SEMI JOIN unreferenced USING ({place}) WHERE prefix IS NULL
+"""
+UNOWNED_AMOUNT = f"SELECT count(*), coalesce(sum(size), 0)::BIGINT {UNOWNED}"
+UNOWNED_ROWS = f"SELECT key, size, last_modified, etag, storage_class {UNOWNED} ORDER BY key"
+
+REFERENCE_FORMS = """
+SELECT file_index::INTEGER AS file, file_row_number AS row, hash(form) AS form FROM ({with_form})
 """
 
-# A store that lists a key twice (overwritten while it was listed, say) would have it deleted twice: a second delete marker.
-LISTED_TWICE = """
-SELECT min(key) FROM orphans GROUP BY key HAVING count(*) > 1 LIMIT 1
+# Which references have the form of an orphan: by hash first, since that is most often none.
+SHARING_A_FORM = """
+CREATE TEMP TABLE sharing AS
+SELECT file::UBIGINT AS file_index, row AS file_row_number FROM read_parquet($forms, hive_partitioning = false)
+SEMI JOIN (SELECT hash(form) AS form FROM ({with_form})) USING (form)
+"""
+SHARING = "SELECT count(*) FROM sharing"
+
+CANDIDATES = """
+CREATE TEMP TABLE candidates AS
+SELECT DISTINCT key, form FROM ({with_form})
+"""
+CANDIDATE_KEYS = "(SELECT key FROM refs SEMI JOIN sharing USING ({place}))"
+
+NOTHING_RESEMBLES = """
+CREATE TEMP TABLE resembling (key VARCHAR, resembles VARCHAR, "view" VARCHAR)
+"""
+RESEMBLING = """
+INSERT INTO resembling
+SELECT orphans.key, min(candidates.key), NULL
+FROM ({with_form}) AS orphans JOIN candidates USING (form) GROUP BY orphans.key
+"""
+UNEXPLAINED = 'SELECT count(*) FROM resembling WHERE "view" IS NULL'
+EXPLAIN = """
+UPDATE resembling SET "view" = $views
+WHERE "view" IS NULL AND key IN (
+    SELECT key FROM (SELECT key, form FROM ({of_key})) AS one JOIN (SELECT of AS key, form FROM ({of_reference})) AS other USING (key, form)
+)
+"""
+UNEXPLAINED_KEYS = '(SELECT key FROM resembling WHERE "view" IS NULL)'
+UNEXPLAINED_REFERENCES = '(SELECT resembles AS key, key AS of FROM resembling WHERE "view" IS NULL)'
+
+# The join above goes by hashes; this goes by the keys themselves.
+REFERENCED_AFTER_ALL = """
+SELECT key FROM resembling WHERE key = resembles LIMIT 1
 """
 
-BY_PREFIX_AND_HOLD = """
-SELECT prefix, hold, count(*), coalesce(sum(size), 0)::BIGINT FROM orphans GROUP BY prefix, hold ORDER BY prefix, hold
+HELD = """
+CREATE TEMP TABLE held AS
+WITH sighted AS (
+    -- Rule 7: the same object (key, ETag, time) as an orphan again. A gap that is not over yet neither counts nor resets; a report
+    -- that is read twice is one sighting.
+    SELECT orphans.*,
+           coalesce(previous.first_seen, $sweep_at) AS first_seen,
+           CASE WHEN previous.key IS NULL THEN 1
+                WHEN $sweep_at > previous.sighted_at AND $sweep_at - previous.sighted_at >= $gap THEN previous.sightings + 1
+                ELSE previous.sightings END::INTEGER AS sightings,
+           CASE WHEN previous.key IS NULL OR $sweep_at - previous.sighted_at >= $gap THEN $sweep_at
+                ELSE previous.sighted_at END AS sighted_at,
+           brought_back.restored_at,
+           resembling.resembles, resembling."view",
+           {protected_by} AS protected_by,
+           -- Rule 3: the last_modified of a multipart object is when its upload began.
+           orphans.last_modified + CASE WHEN is_multipart THEN $multipart_grace ELSE INTERVAL 0 SECONDS END AS written_by
+    FROM orphans
+    LEFT JOIN previous USING (key, etag, last_modified)
+    LEFT JOIN (
+        SELECT key, etag, last_modified, max("at") AS restored_at FROM restored GROUP BY ALL
+    ) AS brought_back USING (key, etag, last_modified)
+    LEFT JOIN resembling USING (key)
+), judged AS (
+    -- One class each, by what an operator should hear first: nobody may delete it; somebody wanted it back; a rule may be wrong; and
+    -- only then what time alone will mend.
+    SELECT *,
+           CASE WHEN protected_by IS NOT NULL THEN 'protected'
+                WHEN restored_at IS NOT NULL THEN 'restored'
+                WHEN resembles IS NOT NULL THEN 'ambiguous'
+                WHEN written_by >= $cutoff THEN 'young'
+                WHEN sightings < $confirmations THEN 'unconfirmed' END AS hold,
+           written_by + $min_age AS old_enough_at,
+           sighted_at + $gap * greatest($confirmations - sightings, 0) AS confirmed_at
+    FROM sighted
+)
+SELECT * EXCLUDE (written_by, old_enough_at, confirmed_at),
+       -- When this hold can end by the mere passing of time, and which of the two it then waited for.
+       CASE WHEN hold IN ('young', 'unconfirmed') THEN greatest(old_enough_at, confirmed_at) END AS ready_at,
+       CASE WHEN hold IN ('young', 'unconfirmed')
+            THEN CASE WHEN confirmed_at > old_enough_at THEN 'unconfirmed' ELSE 'young' END END AS ready_after
+FROM judged
+"""
+
+# The cap is not a gate: the oldest go now, the rest next time. The last one that goes.
+CAP = """
+SELECT last_modified, key FROM held WHERE hold IS NULL ORDER BY last_modified, key LIMIT 1 OFFSET $max_deletions - 1
+"""
+CAPPED = """
+CASE WHEN hold IS NULL AND (last_modified > $cap_time OR (last_modified = $cap_time AND key > $cap_key)) THEN 'capped' ELSE hold END
+"""
+
+BY_PREFIX_AND_HOLD = f"""
+SELECT prefix, {CAPPED} AS hold, count(*), coalesce(sum(size), 0)::BIGINT FROM held GROUP BY ALL ORDER BY ALL
 """
 
 EARLIEST = """
-SELECT ready_at, ready_after FROM orphans WHERE ready_at IS NOT NULL ORDER BY ready_at, ready_after LIMIT 1
+SELECT ready_at, ready_after FROM held WHERE ready_at IS NOT NULL ORDER BY ready_at, ready_after LIMIT 1
 """
 
-LAST_CHUNK = """
-SELECT max(chunk) FROM read_parquet($file, hive_partitioning = false)
+IN_ORDER = f"""
+SELECT prefix, {CAPPED} AS hold, ready_at, protected_by, restored_at, resembles, "view",
+       key, size, last_modified, etag, storage_class, is_multipart, first_seen, sightings, sighted_at
+FROM held ORDER BY prefix, key
 """
 
-PLAN = f"""
-COPY (
-    SELECT CASE WHEN place <= {CANARY_KEYS} THEN 0 ELSE 1 + (place - {CANARY_KEYS} - 1) // {CHUNK_KEYS} END::INTEGER AS chunk,
-           * EXCLUDE (place)
-    FROM (
-        SELECT row_number() OVER (ORDER BY key) AS place,
-               key, size, last_modified, etag, storage_class, is_multipart, first_seen, sightings, sighted_at
-        FROM orphans WHERE prefix = $prefix AND hold IS NULL
-    ) ORDER BY place
-) TO $file (FORMAT parquet, COMPRESSION zstd)
+# By hash, as above; here two keys with one hash could only leave a dangling reference unreported.
+DANGLING_PLACES = """
+CREATE TEMP TABLE dangling AS
+SELECT {place}
+FROM (SELECT hash(key) AS hashed, {place} FROM refs WHERE NOT derived)
+ANTI JOIN (SELECT hash(key) AS hashed FROM inventory) USING (hashed)
 """
-
-HOLDS = """
-COPY (
-    SELECT hold, ready_at, key, size, last_modified, etag, storage_class, is_multipart, first_seen, sightings, sighted_at
-    FROM orphans WHERE prefix = $prefix AND hold IS NOT NULL ORDER BY key
-) TO $file (FORMAT parquet, COMPRESSION zstd)
-"""
-
 DANGLING = """
 COPY (
-    SELECT key, source FROM refs ANTI JOIN inventory USING (key) WHERE NOT derived ORDER BY source, key
+    SELECT key, source FROM refs SEMI JOIN dangling USING ({place}) ORDER BY source, key
 ) TO $file (FORMAT parquet, COMPRESSION zstd)
 """
 

@@ -1,47 +1,41 @@
 """The orphan set of one sweep: what no reference points at, each orphan with its hold or in its prefix's plan.
 
-`orphans/{prefix}/plan.parquet`: chunk, key, size, last_modified, etag, storage_class, is_multipart, first_seen, sightings
-(sweeps that counted), sighted_at (the last that did), ordered by key; immutable once published.
-`orphans/{prefix}/holds.parquet`: the same without chunk, with hold (the reason) and ready_at (when it can end by itself).
-Unowned orphans are counted, not listed.
+`orphans/{prefix}/plan.parquet`: schema PLAN, ordered by key; immutable once published.
+`orphans/{prefix}/holds.parquet`: schema HOLDS, with the reason of each hold and its evidence.
+Unowned orphans are counted; `orphans/unowned.parquet` (schema LISTED) lists them where the settings ask for it.
+`lookup/forms.parquet`: see forms.py.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import pyarrow as pa
+import pyarrow.parquet as pq
 
-from orphan_pipeline.duck import duck, rows
-from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.columns import CURRENT, LISTED, TIME
+from orphan_pipeline.duck import arrow_batches, duck, rows
+from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.snapshot import Amount
-from orphan_pipeline.lake.columns import column
-from orphan_pipeline.lake.files import sha256_of
-from orphan_pipeline.lake.layout import SweepFolder, prefix_folder
+from orphan_pipeline.lake.layout import SweepFolder
 from orphan_pipeline.orphans import queries
 from orphan_pipeline.orphans.derived import matched_by_globs
+from orphan_pipeline.orphans.files import HOLDS, PLAN, ROW_GROUP, PlanFile, write_prefixes
+from orphan_pipeline.orphans.forms import write_forms
 from orphan_pipeline.orphans.manifest import Earliest
-from orphan_pipeline.orphans.protection import protection_expression
+from orphan_pipeline.orphans.protection import protecting_glob
+from orphan_pipeline.orphans.resembling import find_resembling
+from orphan_pipeline.orphans.views import view_inventory, view_previous, view_references, view_restored
 
-PLAN = pa.schema(
-    [
-        column("chunk", pa.int32(), "one DeleteObjects request; chunk 0 is the canary"),
-        *LISTED,
-        column("is_multipart", pa.bool_(), "the ETag ends in -N"),
-        column("first_seen", TIME, "start of the first sweep that saw this very object as an orphan"),
-        column("sightings", pa.int32(), "sweeps that counted, confirmation_gap apart"),
-        column("sighted_at", TIME, "start of the last sweep that counted"),
-    ]
-)
+__all__ = ["HOLDS", "PLAN", "HoldLimits", "OrphanFigures", "PlanFile", "write_orphan_set"]
+
+UNOWNED = "unowned.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldLimits:
-    """What decides between plan and hold (rules 2, 3, 5, 7 and the cap)."""
+    """What decides between plan and hold (rules 2, 3, 5, 6, 7 and the cap). `hosts`: what may stand before a key in the place of a host
+    (the bucket's name among them), for rule 6."""
 
     min_age: timedelta
     multipart_grace: timedelta
@@ -50,15 +44,7 @@ class HoldLimits:
     max_deletions: int
     protect: Sequence[str]
     own_prefixes: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanFile:
-    """A plan's file, relative to the stage's folder, and the SHA-256 of its bytes."""
-
-    file: str
-    sha256: str
-    chunks: int
+    hosts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,64 +65,68 @@ def write_orphan_set(
     cutoff: datetime,
     limits: HoldLimits,
     folder: Path,
+    memory_bytes: int | None = None,
+    list_unowned: bool = False,
     globs: Mapping[str, Sequence[str]] | None = None,
 ) -> OrphanFigures:
-    """Joins the two snapshots of one sweep and writes plans and holds into `folder`. Nothing is held in Python but figures.
-    `globs`: by source, the templates with a `*` that its references have as variants.
+    """Joins the two snapshots of one sweep and writes plans and holds into `folder`, and the references' forms into the sweep. Nothing is
+    held in Python but figures and two row groups. `globs`: by source, the templates with a `*` that its references have as variants.
 
-    Raises Refused when the inventory holds an orphan twice.
+    Raises Refused when the inventory holds an owned orphan twice.
     """
-    with duck(folder) as connection:
-        connection.read_parquet(sweep.parquet("inventory")).filter(CURRENT).create_view("inventory")
-        connection.read_parquet(sweep.parquet("references")).create_view("refs")
-        matched_by_globs(connection, globs or {})
-        _view(connection, "previous", previous.parquet("orphans") if previous else [], queries.NO_PREVIOUS)
-        _view(connection, "restored", restored, queries.NO_RESTORED)
-        protected, parameters = protection_expression(limits.protect, limits.own_prefixes)
-        connection.execute(
-            queries.ORPHANS.format(protected=protected),
-            {
-                **parameters,
-                "sweep_at": sweep_at,
-                "cutoff": cutoff,
-                "min_age": limits.min_age,
-                "multipart_grace": limits.multipart_grace,
-                "confirmations": limits.confirmations,
-                "gap": limits.confirmation_gap,
-                "max_deletions": limits.max_deletions,
-            },
-        ).fetchall()
-        for (key,) in rows(connection, queries.LISTED_TWICE):
-            raise Refused(f"the inventory holds {key!r} more than once: the list changed while it was read, run a new sweep")
-        amounts = {(prefix, hold): Amount(objects, size) for prefix, hold, objects, size in rows(connection, queries.BY_PREFIX_AND_HOLD)}
-        plans = {
-            prefix: _write_prefix(connection, prefix, folder, planned=(prefix, None) in amounts)
-            for prefix in dict.fromkeys(prefix for prefix, _ in amounts if prefix is not None)
-        }
+    with duck(folder, memory_bytes=memory_bytes) as connection:
+        place = view_inventory(connection, sweep)
+        place_of_reference = view_references(connection, sweep)
+        view_previous(connection, previous)
+        view_restored(connection, restored)
+        connection.execute(queries.UNREFERENCED.format(place=place))
+        matched_by_globs(connection, globs or {}, place=place)
+        connection.execute(queries.ORPHANS.format(place=place))
+        with sweep.writing("lookup") as lookup:
+            forms = write_forms(connection, limits.hosts, lookup)
+            find_resembling(connection, forms, limits.hosts, place=place_of_reference)
+        _hold(connection, limits, sweep_at, cutoff)
+        cap = _cap(connection, limits.max_deletions)
+        by_prefix = rows(connection, queries.BY_PREFIX_AND_HOLD, cap)
+        amounts = {(prefix, hold): Amount(objects, size) for prefix, hold, objects, size in by_prefix}
+        unowned = _unowned(connection, place, folder if list_unowned else None)
         earliest = rows(connection, queries.EARLIEST)
+        plans = write_prefixes(arrow_batches(connection, queries.IN_ORDER, cap, rows_each=ROW_GROUP), folder)
     return OrphanFigures(
-        amounts=amounts,
-        plans={prefix: plan for prefix, plan in plans.items() if plan is not None},
+        amounts={**amounts, **({(None, "unowned"): unowned} if unowned.objects else {})},
+        plans=plans,
         earliest=Earliest(at=earliest[0][0], hold=earliest[0][1]) if earliest else None,
     )
 
 
-def _write_prefix(connection: duckdb.DuckDBPyConnection, prefix: str, folder: Path, *, planned: bool) -> PlanFile | None:
-    own = folder / prefix_folder(prefix)
-    own.mkdir()
-    _copy(connection, queries.HOLDS, prefix, own / "holds.parquet")
-    if not planned:
-        return None
-    plan = own / "plan.parquet"
-    _copy(connection, queries.PLAN, prefix, plan)
-    [(last_chunk,)] = rows(connection, queries.LAST_CHUNK, {"file": str(plan)})
-    return PlanFile(file=str(plan.relative_to(folder)), sha256=sha256_of(plan), chunks=last_chunk + 1)
+def _hold(connection: duckdb.DuckDBPyConnection, limits: HoldLimits, sweep_at: datetime, cutoff: datetime) -> None:
+    protected_by, parameters = protecting_glob(limits.protect, limits.own_prefixes)
+    connection.execute(
+        queries.HELD.format(protected_by=protected_by),
+        {
+            **parameters,
+            "sweep_at": sweep_at,
+            "cutoff": cutoff,
+            "min_age": limits.min_age,
+            "multipart_grace": limits.multipart_grace,
+            "confirmations": limits.confirmations,
+            "gap": limits.confirmation_gap,
+        },
+    )
+    connection.execute("DROP TABLE orphans")
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, query: str, prefix: str, file: Path) -> None:
-    connection.execute(query, {"prefix": prefix, "file": str(file)}).fetchall()
+def _cap(connection: duckdb.DuckDBPyConnection, max_deletions: int) -> dict[str, object]:
+    """The last of the oldest that may go; nulls where all may."""
+    last = rows(connection, queries.CAP, {"max_deletions": max_deletions})
+    return {"cap_time": last[0][0], "cap_key": last[0][1]} if last else {"cap_time": None, "cap_key": None}
 
 
-def _view(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], empty: str) -> None:
-    relation: Any = connection.read_parquet(files, union_by_name=True) if files else connection.sql(empty)
-    relation.create_view(name)
+def _unowned(connection: duckdb.DuckDBPyConnection, place: str, folder: Path | None) -> Amount:
+    """Counted, and on wish listed."""
+    [(objects, size)] = rows(connection, queries.UNOWNED_AMOUNT.format(place=place))
+    if folder is not None:
+        with pq.ParquetWriter(folder / UNOWNED, LISTED, compression="zstd", use_dictionary=["storage_class"]) as writer:  # type: ignore[arg-type]
+            for batch in arrow_batches(connection, queries.UNOWNED_ROWS.format(place=place), {}, rows_each=ROW_GROUP):
+                writer.write_batch(batch.cast(LISTED))
+    return Amount(objects, size)

@@ -59,5 +59,5 @@ def _earliest(manifest: Manifest) -> str:
     if manifest.earliest is not None:
         return f"earliest deletable: {manifest.earliest.at:%Y-%m-%d %H:%M:%S} UTC, because {BECAUSE[manifest.earliest.hold]}"
     if manifest.orphans.objects:
-        return "earliest deletable: never by itself, because every orphan is protected or was restored"
+        return "earliest deletable: never by itself, because every orphan is protected, was restored, or resembles a reference"
     return "earliest deletable: never, because there is no orphan under a declared prefix"

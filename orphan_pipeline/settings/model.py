@@ -32,7 +32,7 @@ from orphan_pipeline.settings.sources import (
     Strip,
     Unicode,
 )
-from orphan_pipeline.settings.values import DurationRange, EnvRef, Expected, Later, OneOf, duration_text, mistake, mistakes_below
+from orphan_pipeline.settings.values import DurationRange, EnvRef, Expected, Later, Memory, OneOf, duration_text, mistake, mistakes_below
 
 __all__ = [
     "BucketSettings",
@@ -175,6 +175,10 @@ class BucketSettings(Part):
     protect: Annotated[tuple[Annotated[Text, AfterValidator(checks.protect_glob)], ...], Expected("a list of globs")] = Field(
         default=(), description="Globs in gitignore's meaning; what they match is never deleted."
     )
+    list_unowned: Flag = Field(
+        default=False,
+        description="Whether orphans under no declared prefix are listed in the lake (`orphans/unowned.parquet`), and not only counted.",
+    )
     owners: Annotated[
         tuple[Annotated[Text, AfterValidator(checks.owner)], ...],
         Field(min_length=1),
@@ -223,6 +227,11 @@ class Settings(Part):
     file: Path = Field(default=Path("orphan_pipeline.yaml"), exclude=True, description="The file itself; set by load, never in it.")
     lake: Annotated[Path, Expected("a folder such as ./lake")] = Field(
         description="The folder for snapshots, plans and ledgers; relative to the folder of this file."
+    )
+    memory_limit: Memory | None = Field(
+        default=None,
+        description="The memory that the joins of one stage may take, such as `4GiB`; what does not fit goes to a folder in the lake while "
+        "the stage runs. Left out: half of what the container or the machine has.",
     )
     databases: Annotated[
         dict[str, DatabaseSettings],

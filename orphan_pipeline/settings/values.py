@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, PlainSerializer, PlainValidator, ValidationError, model_validator
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from orphan_pipeline.errors import BadSettings
@@ -122,6 +122,29 @@ class DurationRange:
 
 
 Duration = Annotated[timedelta, DurationRange()]
+
+_SIZE = re.compile(r"([0-9]{1,6})(MiB|GiB|TiB)")
+_SIZE_UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+SMALLEST_MEMORY = 256 * 2**20
+
+
+def _memory(value: object) -> int:
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    size = int(match[1]) * _SIZE_UNITS[match[2]] if match else value
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise mistake("expected an amount of memory such as 512MiB or 4GiB")
+    if size < SMALLEST_MEMORY:
+        raise mistake("expected at least 256MiB")
+    return size
+
+
+Memory = Annotated[
+    int,
+    PlainValidator(_memory),
+    PlainSerializer(lambda size: f"{size // 2**20}MiB", when_used="json"),
+    Expected("an amount of memory such as 512MiB or 4GiB"),
+]
+"""Bytes, written with a unit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ WITH_DAGSTER = ("definitions.py", "automation.py", "partitions.py", "assets/", "
 MAY_LOAD_DAGSTER = (*WITH_DAGSTER, "demo/run.py")
 WITH_S3 = ("resources/", "inventory/", "deletion/", "demo/", "hooks.py")
 WITH_POSTGRES = ("references/", "demo/fill.py", "demo/servers.py")
-WITH_DUCKDB = ("duck.py", "inventory/", "references/", "orphans/", "deletion/")
+WITH_DUCKDB = ("duck.py", "inventory/", "references/", "orphans/", "deletion/", "why/")
 
 
 def _within(path: Path, places: tuple[str, ...]) -> bool:

@@ -116,7 +116,7 @@ def test_a_sweep_that_counts_for_nothing_says_so_before_it_says_when(lake: Bucke
     [
         ([], {}, "earliest deletable: never, because there is no orphan under a declared prefix"),
         (["c/1"], {}, "earliest deletable: never, because there is no orphan under a declared prefix"),
-        (["a/.keep"], {}, "earliest deletable: never by itself, because every orphan is protected or was restored"),
+        (["a/.keep"], {}, "earliest deletable: never by itself, because every orphan is protected, was restored, or resembles a reference"),
         (
             ["a/1", "a/.keep"],
             {"min_age": "200d"},

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slow_engine import Orphan, Seen, Stored, Version, earliest, slow_orphans
+from slow_engine import Orphan, Seen, Stored, Version, earliest, slow_form, slow_orphans
 from sweep_files import DAY, NOON, hold_limits, put_inventory, put_references
 
 from orphan_pipeline.deletion.ledger import LEDGER
@@ -25,7 +25,7 @@ from orphan_pipeline.orphans.snapshot import PLAN, HoldLimits, OrphanFigures, wr
 
 HOUR = timedelta(hours=1)
 PREFIXES = ("a/", "b=1/", "b=1/é/", None)
-NAMES = ("1", "2", "é", "e\u0301", "'", "A", "a", " ", "\n", "😀", ".keep", "\uffff")
+NAMES = ("1", "2", "é", "e\u0301", "É", "'", "A", "a", "%41", "/a", "a?v=1", " ", "+", "%2520", "\n", "😀", ".keep", "\uffff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,10 @@ def histories(draw: st.DrawFn) -> list[World]:
         at += draw(st.integers(1, 50)) * HOUR
         there = [draw(st.sampled_from([*versions, versions[0], versions[0], None])) for versions in universe]
         inventory = [stored for stored in there if stored]
-        keys = st.sampled_from([versions[0].key for versions in universe] or ["none"])
+        written = [versions[0].key for versions in universe]
+        keys = st.sampled_from(
+            [f"{start}{key}" for key in written for start in ("", "", "https://acme.example/", "acme-media/")] or ["none"]
+        )
         references = draw(st.lists(st.tuples(keys, st.sampled_from(["live", "history"]), st.booleans()), max_size=5))
         restored = draw(st.frozensets(st.sampled_from(inventory), max_size=1)) if inventory else frozenset()
         worlds.append(World(at, inventory, references, frozenset(stored.version for stored in restored)))
@@ -82,6 +85,7 @@ limits_of_any_kind = st.builds(
     confirmation_gap=st.integers(0, 50).map(lambda n: n * HOUR),
     max_deletions=st.integers(1, 6),
     protect=st.sampled_from([(), ("**/.keep",), ("/b=1/é/", "A")]),
+    hosts=st.sampled_from([(), ("acme-media",)]),
 )
 
 
@@ -116,7 +120,8 @@ def as_row(orphan: Orphan) -> dict[str, Any]:
     row |= {"storage_class": "STANDARD", "first_seen": seen.first_seen, "sightings": seen.sightings, "sighted_at": seen.sighted_at}
     if orphan.hold is None:
         return {"chunk": orphan.chunk, **row}
-    return {"hold": orphan.hold, "ready_at": orphan.ready_at, **row}
+    evidence = {name: getattr(orphan, name) for name in ("hold", "ready_at", "protected_by", "restored_at", "resembles", "view")}
+    return {**evidence, **row}
 
 
 def write_restored(path: Path, versions: frozenset[Version]) -> list[str]:
@@ -147,13 +152,21 @@ def test_three_sweeps_agree_with_the_slow_engine_row_by_row(worlds: list[World],
                 world.inventory,
                 referenced,
                 previous=seen,
-                restored=world.restored,
+                restored=dict.fromkeys(world.restored, NOON),
                 sweep_at=world.sweep_at,
                 cutoff=cutoff,
                 limits=limits,
             )
             assert_same(sweep, figures, expected)
+            assert_nothing_referenced_is_deletable(expected, referenced, limits)
             previous, seen = sweep, {o.stored.version: o.seen for o in expected if o.hold != "unowned"}
+
+
+def assert_nothing_referenced_is_deletable(orphans: list[Orphan], referenced: set[str], limits: HoldLimits) -> None:
+    """Of the slow engine, to whose rows the files are compared."""
+    forms = {slow_form(reference, limits.hosts) for reference in referenced}
+    assert [o.stored.key for o in orphans if o.hold is None and slow_form(o.stored.key, limits.hosts) in forms] == []
+    assert {o.stored.key for o in orphans} & referenced == set()
 
 
 def assert_same(sweep: SweepFolder, figures: OrphanFigures, expected: list[Orphan]) -> None:

@@ -30,7 +30,8 @@ schedule:
   cron: "0 2 * * *"
 """
 BUCKET_NAMES = (
-    "bucket, endpoint, region, credentials, path_style, requester_pays, inventory, prefixes, protect, owners, references, safety, deletion"
+    "bucket, endpoint, region, credentials, path_style, requester_pays, inventory, prefixes, protect, list_unowned, "
+    "owners, references, safety, deletion"
 )
 PATHS = 'expected members and [*] only, such as $.attachments[*].url (names other than letters, digits and _ in quotes: $."my-files"[*])'
 
@@ -41,9 +42,10 @@ MISTAKES = [
     ("lake: ./lake", "lake: 7", "1: lake: found 7, expected a folder such as ./lake"),
     ("lake: ./lake", "lake:", "1: lake: found nothing, expected a folder such as ./lake"),
     ("lake: ./lake", "laek: ./lake\nlake: x",
-     "1: laek: unknown name, expected one of lake, databases, buckets, schedule, demo, retention, prices (did you mean lake?)"),
+     "1: laek: unknown name, expected one of lake, memory_limit, databases, buckets, schedule, demo, retention, prices "
+     "(did you mean lake?)"),
     ("lake: ./lake", "file: x\nlake: x",
-     "1: file: unknown name, expected one of lake, databases, buckets, schedule, demo, retention, prices"),
+     "1: file: unknown name, expected one of lake, memory_limit, databases, buckets, schedule, demo, retention, prices"),
     ("lake: ./lake\n", "", "1: lake: missing, expected a folder such as ./lake"),
     ("lake: ./lake", "lake: a\nlake: b", "2: lake: given twice, expected once (first on line 1)"),
     ("lake: ./lake", "retention: {sweeps: 1}\nlake: x",
