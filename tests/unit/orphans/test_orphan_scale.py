@@ -15,7 +15,8 @@ from orphan_pipeline.lake.layout import BucketLake
 INVENTORY = """
 COPY (
     SELECT 'a/' || md5(n::VARCHAR) AS key, n::BIGINT AS size, TIMESTAMPTZ '2026-01-01 00:00:00Z' + to_seconds(n % 1000) AS last_modified,
-           'e' AS etag, 'STANDARD' AS storage_class, false AS is_multipart, 'a/' AS prefix
+           'e' AS etag, 'STANDARD' AS storage_class, false AS is_multipart, 'a/' AS prefix,
+           NULL::VARCHAR AS version_id, true AS is_latest, false AS is_delete_marker
     FROM range($rows) AS numbers(n)
 ) TO $file (FORMAT parquet)
 """
