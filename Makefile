@@ -15,6 +15,7 @@ test: $(READY)
 
 proof: $(READY)
 	ORPHAN_PIPELINE_KILLS=200 $(BIN)/python -m pytest -s tests/integration/deletion/test_deletion_killed.py
+	ORPHAN_PIPELINE_SNAPSHOTS=1000 ORPHAN_PIPELINE_DOCUMENTS=300 $(BIN)/python -m pytest tests/integration/references/test_reference_proofs.py tests/integration/references/test_reference_closing.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
