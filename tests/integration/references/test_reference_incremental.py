@@ -55,7 +55,7 @@ def test_new_rows_are_put_to_what_was_read(app: Database, nights: Nights, source
     figures, keys = nights.take(one, covers)
     assert (figures.full, keys) == (True, ["a", "b", "c"])
     app.run(
-        """INSERT INTO documents VALUES (3, '["d"]'), (4, '["e"]', NULL), (5, '["old"]', '2020-01-01')""",
+        """INSERT INTO documents VALUES (3, '["d"]', DEFAULT), (4, '["e"]', NULL), (5, '["old"]', '2020-01-01')""",
         """UPDATE documents SET data = '["a2"]', changed = clock_timestamp() WHERE id = 1""",
         "DELETE FROM documents WHERE id = 2",
     )

@@ -34,7 +34,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 def keys(older: Database, source: ReferenceSettings) -> list[str]:
     with open_cut({"app": DatabaseUnderCut(url=older.url, connections=3)}, [source]) as cuts:
         assert cuts["app"].server_version.startswith("15")
-        return [key for table in read_keys(source, cuts["app"]) for key in table["key"].to_pylist()]
+        return [str(key) for table in read_keys(source, cuts["app"]) for key in table["key"].to_pylist()]
 
 
 def test_all_is_read(older: Database, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
