@@ -1,23 +1,34 @@
 """The asset `deleted_objects`, one partition a prefix: carries out that prefix's plan. Whether it may is decided in
 orphan_pipeline.deletion.authorise, how it is done in orphan_pipeline.deletion.execute."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, time
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from orphan_pipeline.assets.names import LAKE, Names
+from orphan_pipeline.assets.guards import guarded
+from orphan_pipeline.assets.names import LAKE, Names, database_resource_name
 from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, table_metadata
+from orphan_pipeline.deletion.abilities import chosen_way, prepared, probe_store
 from orphan_pipeline.deletion.authorise import Authorised, authorise
 from orphan_pipeline.deletion.deleter import VersionedDeleter
+from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import Deleter, execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LEDGER
-from orphan_pipeline.deletion.preflight import refuse_unless_conditional, refuse_unless_undoable
+from orphan_pipeline.deletion.pace.pace import Pace, ceiling_of_host
+from orphan_pipeline.deletion.pace.shared import file_of
+from orphan_pipeline.deletion.preflight import refuse_unless_undoable
 from orphan_pipeline.deletion.restore_notes import refuse_if_restored
+from orphan_pipeline.deletion.stopping import Limits, Window
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.approving import approvable, record_approval
 from orphan_pipeline.partitions import prefix_partitions
 from orphan_pipeline.resources.bucket import BucketResource
-from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
+from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings, ScheduleSettings
 
 
 class DeletionConfig(dg.Config):
@@ -27,15 +38,25 @@ class DeletionConfig(dg.Config):
     mode: str = ""
     """The mode that whoever asked for this run was told; empty: whatever the settings say."""
 
+    approve: str = ""
+    """Digest of the sweep, or of the plan, whose tripped gates shall pass."""
 
-def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, DatabaseSettings]) -> dg.AssetsDefinition:
+    approved_by: str = ""
+    """Who says so; empty: the run."""
+
+
+def deleted_objects(
+    name: str, settings: BucketSettings, databases: dict[str, DatabaseSettings], schedule: ScheduleSettings
+) -> dg.AssetsDefinition:
     names = Names(name)
+    asked = sorted({reference.database for reference in settings.references if reference.database})
 
     @dg.asset(
         key=names.asset("deleted_objects"),
         deps=[names.asset("orphan_set")],
         partitions_def=prefix_partitions(name),
-        required_resource_keys={names.bucket_resource, LAKE},
+        required_resource_keys={names.bucket_resource, LAKE, *map(database_resource_name, asked)},
+        pool=names.deletion_pool,
         description="What the store answered when the plan of one prefix was carried out, a ledger file a chunk. Every gate is "
         "evaluated again first; in mode dry_run nothing is sent to the store and the ledger is kept apart.",
         group_name=names.identifier,
@@ -46,6 +67,9 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
         lake = bucket_lake(context, name)
         with one_line_failures():
             refuse_another_mode(settings, config.mode)
+            if config.approve:
+                by = config.approved_by or f"run {context.run.run_id}"
+                record_approval(lake, approvable(lake, settings, config.approve), by=by, at=datetime.now(UTC))
             authorised = authorise(
                 lake,
                 context.partition_key,
@@ -57,19 +81,39 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
             if authorised is None:
                 context.log.info("%s: nothing to delete, the latest sweep has no plan for it", context.partition_key)
                 return dg.MaterializeResult(metadata={"dagster/partition_row_count": 0, "mode": settings.deletion.mode})
-            with authorised.ledger.exclusively():
+            plan = lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file
+            resource: BucketResource = getattr(context.resources, names.bucket_resource)
+            with (
+                authorised.ledger.exclusively(),
+                guarded(
+                    name,
+                    settings,
+                    databases={database: getattr(context.resources, database_resource_name(database)) for database in asked},
+                    client=resource.get_client(),
+                    lake=lake,
+                    authorised=authorised,
+                    plan=plan,
+                    run_id=context.run.run_id,
+                    report=context.log.info,
+                ) as guards,
+                _way(resource, settings, authorised) as (deleter, pace),
+            ):
                 refuse_if_restored(lake, authorised.manifest, authorised.plan)  # a restore may have had the ledger until now
-                execute_plan(
-                    lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file,
+                ended = execute_plan(
+                    plan,
                     ledger=authorised.ledger,
                     of=authorised.ledger_plan,
                     run_id=context.run.run_id,
-                    deleter=_deleter(getattr(context.resources, names.bucket_resource), settings, authorised),
+                    deleter=deleter,
                     keys=authorised.plan.amount.objects,
-                    expires_at=authorised.manifest.expires_at,
+                    limits=_limits(lake, settings, schedule, authorised),
                     report=context.log.info,
+                    guards=guards.guards,
+                    pace=pace,
+                    concurrency=settings.deletion.concurrency,
+                    rest=settings.deletion.rest,
                 )
-        return _result(authorised)
+        return _result(authorised, ended, guards.metadata())
 
     return deleted_objects
 
@@ -83,21 +127,33 @@ def refuse_another_mode(settings: BucketSettings, asked: str) -> None:
         )
 
 
-def _deleter(resource: BucketResource, settings: BucketSettings, authorised: Authorised) -> Deleter:
+@contextmanager
+def _way(resource: BucketResource, settings: BucketSettings, authorised: Authorised) -> Iterator[tuple[Deleter, Pace | None]]:
+    """How objects go in this mode, and how fast. Whatever the store must be able to do is found out before."""
     if authorised.dry_run:
-        return pretend
-    client = resource.get_client()
-    refuse_unless_undoable(client, settings.bucket, settings.deletion.undo_window)
-    refuse_unless_conditional(client, settings.bucket)
-    return VersionedDeleter(
-        client=client,
-        once=resource.get_client_that_asks_once(),
-        bucket=settings.bucket,
-        keys_per_second=settings.deletion.max_keys_per_second,
+        yield pretend, None
+        return
+    deletion = settings.deletion
+    client, once = resource.get_client(), resource.get_client_that_asks_once()
+    refuse_unless_undoable(client, settings.bucket, deletion.undo_window)
+    abilities = probe_store(client, settings.bucket)
+    way = chosen_way(abilities, settings.bucket, allow_unconditional=deletion.allow_unconditional_delete)
+    ceiling = ceiling_of_host(deletion.max_keys_per_second, hosts=deletion.hosts)
+    with closing(Pace(file_of(client.meta.endpoint_url, settings.bucket), ceiling=ceiling)) as pace:
+        yield VersionedDeleter(client=client, once=prepared(once, abilities), bucket=settings.bucket, pace=pace, way=way), pace
+
+
+def _limits(lake: BucketLake, settings: BucketSettings, schedule: ScheduleSettings, authorised: Authorised) -> Limits:
+    hour = None if authorised.dry_run else settings.deletion.not_after
+    return Limits(
+        expires_at=authorised.manifest.expires_at,
+        window=Window(not_after=time.fromisoformat(hour), timezone=ZoneInfo(schedule.timezone)) if hour else None,
+        kill_switch=lake.kill_switch,
+        max_deletions=settings.deletion.max_deletions,
     )
 
 
-def _result(authorised: Authorised) -> dg.MaterializeResult[None]:
+def _result(authorised: Authorised, ended: Ended, guarded_by: Mapping[str, dg.MetadataValue]) -> dg.MaterializeResult[None]:
     totals = authorised.ledger.totals()
     failed = totals.get("failed", Amount(0, 0)).objects
     metadata = {
@@ -111,7 +167,12 @@ def _result(authorised: Authorised) -> dg.MaterializeResult[None]:
         "mode": "dry_run" if authorised.dry_run else "versioned",
         "sweep": authorised.manifest.sweep_id,
         "plan": authorised.plan.digest,
+        "ended": str(ended),
+        "keys_per_second": round(ended.keys_per_second),
+        "requests": ended.requests,
+        "requests_slowed_down": ended.slowed,
         "outcomes": amounts_metadata(totals, first="outcome"),
+        **guarded_by,
     }
     if failed:
         raise dg.Failure(

@@ -52,6 +52,10 @@ class Names:
         return f"{self.identifier}_deletion_sensor"
 
     @property
+    def deletion_pool(self) -> str:
+        return f"{self.identifier}_deletion"
+
+    @property
     def deletion_step(self) -> str:
         return f"{self.identifier}__deleted_objects"
 

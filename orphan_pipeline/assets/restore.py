@@ -4,6 +4,7 @@ from shlex import quote
 
 import dagster as dg
 
+from orphan_pipeline.assets.guards import leased_for_restore
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import bucket_lake, one_line_failures
 from orphan_pipeline.deletion.restore import RestoreTotals, restore_selected
@@ -32,9 +33,10 @@ def restore_job(name: str, settings: BucketSettings) -> dg.JobDefinition:
     def restore_objects(context: dg.OpExecutionContext, config: RestoreConfig) -> None:
         lake = bucket_lake(context, name)
         resource: BucketResource = getattr(context.resources, names.bucket_resource)
-        with one_line_failures():
+        client = resource.get_client()
+        with one_line_failures(), leased_for_restore(client, settings, lake=lake, run_id=context.run.run_id, report=context.log.info):
             totals = restore_selected(
-                resource.get_client(),
+                client,
                 settings.bucket,
                 lake=lake,
                 plan=config.plan,

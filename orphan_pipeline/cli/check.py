@@ -17,6 +17,9 @@ from orphan_pipeline.cli.common import (
     settings_option,
 )
 from orphan_pipeline.cli.sources import described, print_sources
+from orphan_pipeline.deletion.abilities import abilities_words
+from orphan_pipeline.deletion.hooks import resolve_hooks
+from orphan_pipeline.deletion.lease.registers import lease_words
 from orphan_pipeline.deletion.preflight import shortest_noncurrent_days, versioning_of
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.cut import DatabaseUnderCut
@@ -36,6 +39,8 @@ def command(settings_path: Path | None, bucket: str | None, as_json: bool, only_
     if only_grants:
         _print_grants(settings, buckets, as_json=as_json)
         return
+    for name, own in buckets.items():
+        resolve_hooks(own.deletion, at=f"buckets.{name}")
     figures = {
         name: {**_bucket(own), "sources": described(settings, name, own, _databases(settings, own))} for name, own in buckets.items()
     }
@@ -47,8 +52,8 @@ def command(settings_path: Path | None, bucket: str | None, as_json: bool, only_
         for name, found in figures.items():
             print_table(
                 name,
-                ["bucket", "versioning", "noncurrent versions kept"],
-                [[found["bucket"], found["versioning"], found["noncurrent_versions_kept"]]],
+                ["bucket", "versioning", "noncurrent versions kept", "conditional deletes", "lease"],
+                [[found["bucket"], found["versioning"], found["noncurrent_versions_kept"], found["conditional_deletes"], found["lease"]]],
             )
             print_sources(found["sources"])
         for warning in settings.warnings():
@@ -85,6 +90,8 @@ def _bucket(settings: BucketSettings) -> dict[str, Any]:
             "bucket": settings.bucket,
             "versioning": versioning_of(client, settings.bucket),
             "noncurrent_versions_kept": "for ever" if days is None else f"{days} days",
+            "conditional_deletes": abilities_words(client, settings.bucket),
+            "lease": lease_words(client, settings.bucket),
         }
 
 

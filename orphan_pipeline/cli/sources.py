@@ -12,6 +12,8 @@ from orphan_pipeline.references.cut import DatabaseUnderCut, open_cut
 from orphan_pipeline.references.extract import count_rows
 from orphan_pipeline.references.kinds.files import open_files
 from orphan_pipeline.references.normalise import explain
+from orphan_pipeline.references.recheck.asking import recheck_advice
+from orphan_pipeline.references.recheck.ways import Way
 from orphan_pipeline.references.refusals import one_line, shown
 from orphan_pipeline.references.samples import Sample, sample_of_file, sample_of_source
 from orphan_pipeline.settings.model import BucketSettings, ReferenceSettings, Settings
@@ -38,10 +40,19 @@ def described(settings: Settings, name: str, bucket: BucketSettings, databases: 
             if source.of_postgres:
                 rows = count_rows(source, cuts[source.database].connection)
                 samples[source.name] = rows, sample_of_source(source, cuts[source.database])
+        asked = {way.source.name: way for way in recheck_advice(bucket.references, cuts, by=bucket.deletion.recheck_by)}
     # Databases are let go before the bucket is asked: whoever waits for a lock has waited enough.
     with refusing_store_errors(bucket.bucket):
         catalogue = _catalogue(settings, name, bucket)
-        return [_described(source, *samples[source.name], bucket, catalogue) for source in bucket.references]
+        return [
+            {**_described(source, *samples[source.name], bucket, catalogue), **_asked_again(asked[source.name])}
+            for source in bucket.references
+        ]
+
+
+def _asked_again(way: Way) -> dict[str, Any]:
+    """How the source is asked again before its keys are deleted, and which indexes would spare a pass over it."""
+    return {"asked_again": way.words, "indexes_that_help": list(way.indexes)}
 
 
 def _catalogue(settings: Settings, name: str, bucket: BucketSettings) -> "Catalogue":
@@ -119,6 +130,9 @@ def print_sources(sources: Sequence[Mapping[str, Any]]) -> None:
     if lines:
         print_table(f"a sample, compared with {sources[0]['compared_with']}", ["source", "raw value", "key", "exists"], lines)
     for source in sources:
+        out.print(f"asked again before deletion: {source['source']} {source['asked_again']}", markup=False)
+        for index in source["indexes_that_help"]:
+            out.print(f"  an index would help: {index}", markup=False)
         if source["advice"]:
             out.print(f"advice: source {source['source']}: {source['advice']['words']}", markup=False)
 

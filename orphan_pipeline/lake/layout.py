@@ -2,10 +2,13 @@
 
     {bucket}/sweeps/{sweep_id}/{inventory,references,dangling,orphans}/   each with its Parquet and a stage.json
     {bucket}/sweeps/{sweep_id}/manifest.json                             written last: without it the sweep does not exist
-    {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet)
+    {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet), {run_id}.run.json
     {bucket}/dry_runs/{plan_digest}/…                                     the same, for runs that only pretend
     {bucket}/restores/{restore_id}/restore.json, {chunk}.parquet
     {bucket}/approvals/{digest}.json
+    {bucket}/pauses/{sweep_id}/pause.json, missed.parquet                 what we deleted and a row points at (rule 15)
+    {bucket}/removed/                                                     what retention is taking away
+    {bucket}/STOP                                                         while it is there, nothing is deleted; its text is the reason
 
 What the files hold is documented beside the code that writes them.
 """
@@ -14,6 +17,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -117,8 +121,32 @@ class BucketLake:
     def restored_parquet(self) -> list[str]:
         return sorted(str(path) for path in self.root.glob("restores/*/*.parquet"))
 
+    @property
+    def kill_switch(self) -> Path:
+        return self.root / "STOP"
+
     def approval(self, digest: str) -> Path:
         return self.root / "approvals" / f"{digest}.json"
+
+    def pause(self, sweep_id: str) -> Path:
+        return self.root / "pauses" / sweep_id
+
+    def pauses(self) -> list[Path]:
+        """Folders of the pauses that were declared."""
+        return sorted(declared.parent for declared in self.root.glob("pauses/*/pause.json"))
+
+    def ledger_parquet(self, *, since: datetime) -> list[str]:
+        """The recorded outcomes of real deletions, without files that were written before that moment."""
+        files = self.root.glob("ledger/*/*[0-9].parquet")
+        return sorted(str(path) for path in files if path.stat().st_mtime >= since.timestamp())
+
+    def sweep_folders(self) -> list[SweepFolder]:
+        """Every sweep, finished or not."""
+        return [SweepFolder(folder) for folder in sorted(self.root.glob("sweeps/*")) if folder.is_dir()]
+
+    @property
+    def removed(self) -> Path:
+        return self.root / "removed"
 
 
 @dataclass(frozen=True, slots=True)

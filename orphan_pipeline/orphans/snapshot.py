@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.columns import LISTED, TIME
+from orphan_pipeline.inventory.columns import CURRENT, LISTED, TIME
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.columns import column
 from orphan_pipeline.lake.files import sha256_of
@@ -87,7 +87,7 @@ def write_orphan_set(
     Raises Refused when the inventory holds an orphan twice.
     """
     with duck(folder) as connection:
-        connection.read_parquet(sweep.parquet("inventory")).create_view("inventory")
+        connection.read_parquet(sweep.parquet("inventory")).filter(CURRENT).create_view("inventory")
         connection.read_parquet(sweep.parquet("references")).create_view("refs")
         matched_by_globs(connection, globs or {})
         _view(connection, "previous", previous.parquet("orphans") if previous else [], queries.NO_PREVIOUS)

@@ -64,6 +64,7 @@ def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
     # With a prefix before it a foreign URL would pass for a key, and the object it means for an orphan.
     empty: list[str] = []
     foreign: list[str] = []
+    undecoded: list[str] = []
     last_strip = max((n for n, step in enumerate(rules.steps) if isinstance(step, Strip)), default=-1)
     for n, step in enumerate(rules.steps):
         match step:
@@ -74,7 +75,7 @@ def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
                 value = f"regexp_replace({value}, '(?s)[?#].*', '')"
             case Decode(how=how):
                 if n > last_strip:  # no base can be taken off any more: somebody else's URL need not decode
-                    foreign.append(value)
+                    undecoded.append(value)
                 if how == "form":
                     value = f"replace({value}, '+', ' ')"
                 broken = f"regexp_matches({value}, '{BROKEN_ESCAPE}')"
@@ -95,12 +96,13 @@ def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
             case _:
                 assert_never(step)
     is_foreign = " OR ".join(f"regexp_matches({text}, '{URL}')" for text in [*foreign, value])
+    was_foreign = " OR ".join(f"regexp_matches({text}, '{URL}')" for text in [*foreign, *undecoded, value])
     is_empty = " OR ".join(f"{text} = ''" for text in [*empty, value])
-    gone = f"CASE WHEN coalesce({is_foreign}, false) THEN 'foreign' ELSE 'undecodable' END"
+    gone = f"CASE WHEN coalesce({was_foreign}, false) THEN 'foreign' ELSE 'undecodable' END"
     problem = f"CASE WHEN {value} IS NULL THEN {gone} WHEN {is_empty} THEN 'empty' WHEN {is_foreign} THEN 'foreign' END"
     if rules.ignore_foreign is False:
         return KeySql(value, problem, parameters)
-    excused = f"coalesce({is_foreign}, false)"
+    excused = f"coalesce({was_foreign}, false)"
     if rules.ignore_foreign is not True:
         parameters["ignored"] = f"^(?:{_any_of(rules.ignore_foreign)})"
         excused = f"{excused} AND regexp_matches({column}, $ignored)"

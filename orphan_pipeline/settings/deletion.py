@@ -1,12 +1,22 @@
 """Settings of how deletable keys are deleted, and of how it can be taken back."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from orphan_pipeline.settings.part import Count, Part
-from orphan_pipeline.settings.values import DurationRange, Expected, Later, OneOf
+from orphan_pipeline.settings.hooks import Hooks
+from orphan_pipeline.settings.part import Count, Flag, Part, Text
+from orphan_pipeline.settings.values import Duration, DurationRange, Expected, Later, OneOf, mistake
+
+HOUR = 'an hour of the day such as "06:00"'
+
+
+def hour_of_day(text: str) -> str:
+    if not re.fullmatch("(?:[01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise mistake(f"expected {HOUR}")
+    return text
 
 
 class DeletionSettings(Part):
@@ -21,28 +31,45 @@ class DeletionSettings(Part):
         default=timedelta(days=14), description="How long a deleted object can still be brought back."
     )
     max_deletions: Count = Field(
-        default=1_000_000, description="The most objects that one sweep deletes: oldest first, the rest next time."
+        default=1_000_000, description="The most objects that one sweep plans and one run deletes: oldest first, the rest next time."
     )
     max_keys_per_second: Annotated[int, Field(strict=True, ge=1, le=100_000), Expected("a whole number from 1 to 100000")] = Field(
-        default=3000, description="The most keys that one run deletes in a second; runs of several prefixes at once each have it."
+        default=3000,
+        description="The most keys deleted in a second, by all runs of this bucket on all `hosts`; fewer where the store says SlowDown.",
+    )
+    hosts: Annotated[int, Field(strict=True, ge=1, le=1000), Expected("a whole number from 1 to 1000")] = Field(
+        default=1, description="On how many hosts runs of this bucket delete at once: each takes its share of `max_keys_per_second`."
+    )
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=32), Expected("a whole number from 1 to 32")] = Field(
+        default=8, description="How many chunks of one prefix are deleted at once."
+    )
+    rest: Annotated[timedelta, DurationRange(at_most=timedelta(hours=1))] = Field(
+        default=timedelta(0), description="How long each of them pauses after a chunk."
+    )
+    not_after: Annotated[Text, AfterValidator(hour_of_day), Expected(HOUR)] | None = Field(
+        default=None,
+        description="The hour of the day, in the schedule's time zone, after which no chunk is begun for 12 hours. Left out: at any hour.",
+    )
+    allow_unconditional_delete: Flag = Field(
+        default=False,
+        description="Whether to delete even from a store that honours no ETag on a delete: each object is then looked at right before.",
     )
     quarantine: Annotated[None, Later("quarantine")] = Field(
         default=None, exclude=True, description="Where objects are copied before they are deleted."
     )
-    concurrency: Annotated[None, Later("parallel deletion")] = Field(
-        default=None, exclude=True, description="How many chunks are deleted at once."
+    recheck_max_age: Annotated[timedelta, DurationRange(at_least=timedelta(seconds=10), at_most=timedelta(hours=6))] = Field(
+        default=timedelta(minutes=15), description="How long ago the databases may have been asked about a chunk's keys when it is deleted."
     )
-    not_after: Annotated[None, Later("an hour at which deletion ends")] = Field(
-        default=None, exclude=True, description="The hour of the day after which no chunk is begun."
+    recheck_by: Annotated[Literal["auto", "pass"], OneOf(words=("auto", "pass"), later={})] = Field(
+        default="auto",
+        description="How the databases are asked again: `auto` by an index where the planner uses one, else by one pass over the source; "
+        "`pass` always by a pass.",
     )
-    recheck_max_age: Annotated[None, Later("asking the databases again before a chunk")] = Field(
-        default=None,
-        exclude=True,
-        description="How long ago the databases may have been asked when a chunk is deleted.",
+    before_chunk: Hooks = Field(default=(), description="Functions called before each chunk; they may hold keys back, or stop the run.")
+    after_chunk: Hooks = Field(default=(), description="Functions called after each chunk with what became of its keys.")
+    lease_expiry: Annotated[timedelta, DurationRange(at_least=timedelta(seconds=15), at_most=timedelta(hours=1))] = Field(
+        default=timedelta(minutes=2), description="How long after its last renewal the lease of a run that vanished still keeps others out."
     )
-    after_chunk: Annotated[None, Later("calling hooks after a chunk")] = Field(
-        default=None, exclude=True, description="Functions called after each chunk."
-    )
-    allow_unconditional_delete: Annotated[None, Later("unconditional deletion")] = Field(
-        default=None, exclude=True, description="Whether to delete from stores that ignore the ETag condition."
+    lease_wait: Duration = Field(
+        default=timedelta(minutes=5), description="How long a deletion or restore waits for another one's lease before it is refused."
     )

@@ -88,6 +88,9 @@ def _secrets(value: Any, loc: Loc) -> Iterator[tuple[Loc, EnvRef]]:
     elif isinstance(value, dict):
         for name, item in value.items():
             yield from _secrets(item, (*loc, name))
+    elif isinstance(value, tuple):
+        for place, item in enumerate(value):
+            yield from _secrets(item, (*loc, place))
 
 
 def _text(path: Path) -> str:

@@ -5,6 +5,7 @@ while it is read fails the sweep. It knows nothing that happened after it was wr
 it. Which raw values are keys belongs in `normalise`.
 """
 
+import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -176,12 +177,14 @@ class FileReading:
 
         Raises Refused for a file without the column, one that is cut or broken, an empty value, and a file that changed meanwhile.
         """
-        for path, *_ in self.opened.fingerprints:
-            yield from self._read(path)
+        paths = [path for path, *_ in self.opened.fingerprints]
+        names = [Path(path).name for path in paths]
+        for path, name in zip(paths, names, strict=True):
+            yield from self._read(path, name if names.count(name) == 1 else path)
         self._refuse_changed()
 
-    def _read(self, path: str) -> Iterator[Batch]:
-        name, numbers = Path(path).name, count(1)
+    def _read(self, path: str, name: str) -> Iterator[Batch]:
+        numbers = count(1)
         try:
             for values in _columns(path, self.opened.column):
                 batch: Batch = []
@@ -217,8 +220,7 @@ def _columns(path: str, column: str) -> Iterator["pa.Array[Any]"]:
         yield from _csv(path, column)
         return
     with pq.ParquetFile(path) as file:
-        if column not in file.schema_arrow.names:
-            raise KeyError(column)
+        _must_be_one(file.schema_arrow.names, column)
         of_type = file.schema_arrow.field(column).type
         wanted = pa.list_(pa.string()) if pa.types.is_nested(of_type) else pa.string()
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[column]):
@@ -236,6 +238,16 @@ def _csv(path: str, column: str) -> Iterator["pa.Array[Any]"]:
     )
     reading = pa_csv.ReadOptions(use_threads=False)
     parsing = pa_csv.ParseOptions(newlines_in_values=True)
+    with Path(path).open(encoding="utf-8-sig", newline="") as text:
+        _must_be_one(next(csv.reader(text), []), column)
     with pa_csv.open_csv(path, read_options=reading, parse_options=parsing, convert_options=options) as file:
         for batch in file:
             yield batch.column(0)
+
+
+def _must_be_one(names: Sequence[str], column: str) -> None:
+    """Of two columns of one name either could hold the keys."""
+    if column not in names:
+        raise KeyError(column)
+    if names.count(column) > 1:
+        raise pa.ArrowInvalid(f"{names.count(column)} columns are called {column}")

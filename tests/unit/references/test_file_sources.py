@@ -16,6 +16,7 @@ from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.layout import Lake
 from orphan_pipeline.orphans.publish import _cutoff
 from orphan_pipeline.references.kinds.files import FileReading, open_files
+from orphan_pipeline.references.samples import sample_of_file
 from orphan_pipeline.references.snapshot import PART, ReferenceFigures, snapshot_references
 from orphan_pipeline.settings.model import ReferenceSettings
 
@@ -90,7 +91,8 @@ def test_a_glob_of_files_and_lists_and_numbers(tmp_path: Path, take: Take) -> No
         ("k.parquet", pa.array(["a"]), {"column": "keys"}, "{file} has no column keys"),
         ("k.csv", "id,key\n1,a\n", {"column": "keys"}, "{file} has no column keys"),
         ("k.csv", "id,key\n1,a\n2,b,c\n", {}, "{file} cannot be read: CSV parse error: Row #3: Expected 2 columns, got 3"),
-        ("k.csv", "", {}, "{file} cannot be read: Empty CSV file"),
+        ("k.csv", "", {}, "{file} has no column key"),
+        ("k.csv", "key,id,key\na,1,b\n", {}, "{file} cannot be read: 2 columns are called key"),
         ("k.parquet", "PAR1 and then nothing", {}, "{file} cannot be read: "),
         ("k.parquet", pa.array(["a", ""]), {}, "k.parquet row 2: the value is an empty string, which is no key"),
         ("k.csv", 'id,key\n1,""\n', {}, "k.csv row 1: the value is an empty string, which is no key"),
@@ -188,3 +190,21 @@ def test_a_file_bounds_what_counts_as_old(tmp_path: Path, take: Take) -> None:
     inventory = lake.sweep("one").figures("inventory", InventoryFigures)
     settings = bucket_settings()
     assert _cutoff(inventory, figures, settings) == figures.files[0].written_at - settings.safety.min_age
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path, take: Take) -> None:
+    for folder in ("a", "b"):
+        written(tmp_path / folder / "part.csv", f"\ufeffkey\n{folder}.jpg\n")
+    figures, rows = take(export(tmp_path / "*" / "part.csv"))
+    assert rows == [(f"{folder}.jpg", False, f"{tmp_path}/{folder}/part.csv row 1") for folder in ("a", "b")]
+    assert figures.sources[0].rows == 2
+
+
+def test_a_sample_is_of_the_whole_file(tmp_path: Path) -> None:
+    keys = [f"k/{n}" for n in range(5000)]
+    source = export(written(tmp_path / "k.parquet", pa.array([*keys, None])))
+    rows, sample = sample_of_file(open_files([source], now=datetime.now(UTC))["legacy"], size=100)
+    assert (rows, sample.keys, len(sample.raws), sample.problem) == (5001, 5000, 100, None)
+    assert len(set(sample.raws)) == 100
+    assert set(sample.raws) < set(keys)
+    assert any(raw in keys[4000:] for raw in sample.raws)

@@ -171,13 +171,13 @@ def rules_of(choice: Sequence[KeyStep]) -> st.SearchStrategy[KeyRules]:
 steps = rules_of(STEPS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(rules=steps, raws=st.lists(raw_values, min_size=1, max_size=8))
 def test_the_fast_one_says_what_the_slow_one_says(duck: duckdb.DuckDBPyConnection, rules: KeyRules, raws: list[str]) -> None:
     assert meanings(duck, rules, raws) == [normalise_slowly(rules, raw) for raw in raws]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     rules=rules_of([step for step in STEPS if not isinstance(step, Decode | Prepend)]), raws=st.lists(raw_values, min_size=1, max_size=8)
 )
@@ -192,7 +192,7 @@ def test_what_is_a_key_already_stays_one(duck: duckdb.DuckDBPyConnection, rules:
     assert [key for key, _ in meanings(duck, rules, keys)] == keys
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(rules=steps, raws=st.lists(raw_values, min_size=2, max_size=12, unique=True))
 def test_two_keys_become_one_only_by_a_rule_that_says_so(duck: duckdb.DuckDBPyConnection, rules: KeyRules, raws: list[str]) -> None:
     merging = (DropQuery, Decode, Unicode, LeadingSlash, Strip)
@@ -211,7 +211,7 @@ def candidates_of(duck: duckdb.DuckDBPyConnection, rules: KeyRules, keys: Sequen
     return None if found is None else [list(row[0]) for row in values_of(duck, found[0], keys, found[1])]  # type: ignore[call-overload]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     rules=rules_of([step for step in STEPS if isinstance(step, Strip | LeadingSlash | Prepend)]),
     raws=st.lists(raw_values, min_size=1, max_size=8),
@@ -243,7 +243,7 @@ def test_candidates_of_one_key(duck: duckdb.DuckDBPyConnection) -> None:
     assert nothing == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     templates=st.lists(
         st.sampled_from(["{dir}{stem}@2x{suffix}", "thumbs/{key}", "{stem}", "{key}.webp", "'{dir}'{key}$x", "{up}small/{stem}"]),
@@ -292,7 +292,7 @@ def globbed(draw: st.DrawFn) -> tuple[str, list[str], list[str]]:
     return template, parents, [*objects, *draw(st.lists(keys, max_size=5))]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(of=globbed())
 def test_what_a_glob_among_the_variants_keeps(duck: duckdb.DuckDBPyConnection, of: tuple[str, list[str], list[str]]) -> None:
     template, parents, objects = of

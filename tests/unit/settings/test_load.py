@@ -91,7 +91,8 @@ def test_a_dump_holds_no_secret_and_becomes_the_same_settings(tmp_path: Path, mo
     assert "hunter2" not in str(dump)
     assert dump["buckets"]["media"]["safety"]["min_age"] == "7d"
     assert "file" not in dump
-    assert "retention" not in dump
+    assert "notifications" not in dump
+    assert dump["retention"] == {"sweeps": 14}
     assert Settings.model_validate({**dump, "file": settings.file}) == settings
 
 
@@ -140,6 +141,14 @@ def test_the_urls_of_a_bucket_on_aws() -> None:
     ):
         assert base in bases
     assert "https://acme.s3.cn-north-1.amazonaws.com.cn/" in BucketUrls.model_validate({"bucket": "acme", "region": "cn-north-1"}).bases()
+
+
+def test_a_bucket_is_no_source_of_its_own(tmp_path: Path) -> None:
+    source = f"{{name: own, lake: {tmp_path}/lake/../lake/media}}"
+    text = SKETCH.replace("      - {name: documents", f"      - {source}\n      - {{name: documents")
+    with pytest.raises(BadSettings, match="this bucket's own folder, expected another's"):
+        _load(tmp_path, text)
+    _load(tmp_path, text.replace("lake/media", "lake/others"))
 
 
 def test_sources_that_are_no_database(tmp_path: Path) -> None:
@@ -197,12 +206,14 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
 def test_what_lowers_the_protection_is_said(tmp_path: Path) -> None:
     text = SKETCH.replace("min_age: 7d", "min_age: 20s, allow_short_min_age: true")
     text = text.replace("confirmations: 2, confirmation_gap: 20h", "confirmations: 1, confirmation_gap: 1s")
+    text = text.replace("max_orphan_fraction: 0.2", "max_orphan_fraction: 1.0")
     text = text.replace("mode: dry_run", "mode: versioned") + "demo: true\n"
     assert _load(tmp_path, text).warnings() == (
         "this is the demo's settings file: its ages are for a demonstration only",
         "buckets.media.safety.allow_short_min_age is true: min_age is 20s, the floor of 24h is off",
         "buckets.media.safety.confirmations is 1: one sweep is enough to delete",
         "buckets.media.safety.confirmation_gap is 1s, under 1h",
+        "buckets.media.safety.max_orphan_fraction is 1.0: that gate never trips",
         "buckets.media.deletion.mode is versioned: planned objects can be deleted",
     )
 
