@@ -40,7 +40,6 @@ def in_parallel(read: Callable[[Connection, Put], None], connections: Sequence[C
         try:
             connection.execute(SAVEPOINT)
             read(connection, put)
-            connection.execute(RELEASE_SAVEPOINT)
         except BaseException as error:
             put(error)
         else:
@@ -65,6 +64,9 @@ def in_parallel(read: Callable[[Connection, Put], None], connections: Sequence[C
             _stop(threads, connections, ready)
         for thread in threads:
             thread.join()
+    # Here, not where the reading ended: whoever stops early must find the savepoint where it was.
+    for connection in connections:
+        connection.execute(RELEASE_SAVEPOINT)
 
 
 def _stop(threads: Sequence[Thread], connections: Sequence[Connection], ready: "Queue[Item]") -> None:

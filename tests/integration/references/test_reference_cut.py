@@ -1,6 +1,5 @@
 """One cut in time on a real PostgreSQL: locks before the snapshot, all snapshots before the first read, refusals in one line."""
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -185,38 +184,6 @@ def test_what_a_cut_says_of_itself(app: Database, source: Source) -> None:
     assert frozen.server_version.startswith("18")
     assert "postgresql" not in repr(frozen)
     assert frozen.connection.closed
-
-
-def test_rows_that_move_between_tables_are_never_missing(app: Database, take: Take, source: Source) -> None:
-    """A hundred snapshots while every row moves back and forth between the live table and its history."""
-    table_of(app, 50)
-    app.run("CREATE TABLE history (id int PRIMARY KEY, data jsonb)")
-    enough = threading.Event()
-    live, history = source("$[*]"), source("$[*]", name="history", table="history")
-    move = "WITH moved AS (DELETE FROM {} WHERE id %% 3 = %s RETURNING *) INSERT INTO {} SELECT * FROM moved"
-
-    def move_rows() -> int:
-        moves = 0
-        with psycopg.connect(app.url, autocommit=True) as session:
-            while not enough.is_set():
-                session.execute(move.format("documents", "history").encode(), (moves % 3,))
-                session.execute(move.format("history", "documents").encode(), ((moves + 1) % 3,))
-                moves += 1
-        return moves
-
-    with ThreadPoolExecutor(1) as pool:
-        moving = pool.submit(move_rows)
-        try:
-            places = set()
-            for _ in range(100):
-                with open_cut({"app": DatabaseUnderCut(url=app.url)}, [live, history]) as cuts:
-                    found = [keys(one, cuts["app"]) for one in (live, history)]
-                assert sorted(str(key) for key in found[0] + found[1] if key) == sorted(f"k{n}" for n in range(1, 51))
-                places.add(len(found[0]))
-        finally:
-            enough.set()
-        assert moving.result(timeout=10) > 10
-    assert len(places) > 1, "no row moved while the snapshots were taken"
 
 
 def test_a_stale_clone(app: Database, source: Source) -> None:

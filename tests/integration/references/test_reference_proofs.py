@@ -1,0 +1,252 @@
+"""Snapshots under fire: rows that move, migrations that run, partitions that go, while the references are read with several connections.
+Each snapshot is complete, or the sweep fails. `make proof` takes ORPHAN_PIPELINE_SNAPSHOTS of each."""
+
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.references import extract
+from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
+from orphan_pipeline.references.read import read_keys
+from orphan_pipeline.references.transport import windows
+from orphan_pipeline.settings.model import ReferenceSettings
+from references.conftest import Database
+
+Source = Callable[..., ReferenceSettings]
+
+SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "100"))
+ROWS = 60
+ALL = {f"k{n}" for n in range(1, ROWS + 1)}
+MOVE = "WITH moved AS (DELETE FROM {} WHERE id %% 3 = %s RETURNING *) INSERT INTO {} SELECT * FROM moved"
+
+
+@pytest.fixture(autouse=True)
+def many_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that small tables are read as large ones are: in many windows, by several connections."""
+    monkeypatch.setattr(windows, "FIRST_BLOCKS", 1)
+    monkeypatch.setattr(windows, "MOST_BLOCKS", 8)
+    monkeypatch.setattr(extract, "BLOCKS_WORTH_A_CONNECTION", 2)
+
+
+def table_of(database: Database, name: str, rows: int, kind: str = "") -> None:
+    """Rows so long that few lie in one block."""
+    database.run(
+        f"CREATE TABLE {name} (id int PRIMARY KEY, data jsonb, padding text) {kind}",
+        f"INSERT INTO {name} SELECT n, jsonb_build_array('k' || n), repeat('x', 1500) FROM generate_series(1, {rows}) AS n",
+    )
+
+
+def keys(source: ReferenceSettings, cut: Cut) -> set[str]:
+    return {str(key) for table in read_keys(source, cut) for key in table["key"].to_pylist()}
+
+
+def snapshot(databases: dict[str, str], *sources: ReferenceSettings, limits: Limits | None = None) -> list[set[str]]:
+    reached = {name: DatabaseUnderCut(url=url, connections=2) for name, url in databases.items()}
+    with open_cut(reached, sources, limits=limits) as cuts:
+        return [keys(source, cuts[source.database]) for source in sources]
+
+
+@contextmanager
+def meanwhile(work: Callable[[int], None]) -> Iterator[None]:
+    """Calls `work` with 0, 1, 2, … in another thread for as long as the body runs; it must have got somewhere."""
+    enough = threading.Event()
+
+    def run() -> int:
+        n = 0
+        while not enough.is_set():
+            work(n)
+            n += 1
+        return n
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(run)
+        try:
+            yield
+        finally:
+            enough.set()
+        assert done.result(timeout=60) > 5
+
+
+def test_rows_that_move_between_tables_are_never_missing(app: Database, source: Source) -> None:
+    for name in ("documents", "history"):
+        app.run(f"CREATE TABLE {name} (id int PRIMARY KEY, data jsonb)")
+    app.run(f"INSERT INTO documents SELECT n, jsonb_build_array('k' || n) FROM generate_series(1, {ROWS}) AS n")
+    live, history = source("$[*]"), source("$[*]", name="history", table="history")
+    with psycopg.connect(app.url, autocommit=True) as session:
+
+        def move(n: int) -> None:
+            session.execute(MOVE.format("documents", "history").encode(), (n % 3,))
+            session.execute(MOVE.format("history", "documents").encode(), ((n + 1) % 3,))
+
+        with meanwhile(move):
+            sizes = set()
+            for _ in range(SNAPSHOTS):
+                in_live, in_history = snapshot({"app": app.url}, live, history)
+                assert in_live | in_history == ALL
+                sizes.add(len(in_live))
+    assert len(sizes) > 1, "no row moved while the snapshots were taken"
+
+
+def test_rows_that_move_to_another_database_are_never_missing(app: Database, database_url: str, source: Source) -> None:
+    """The database that rows leave is named, and so frozen, first; a row is in the other before it leaves. The other way round it could be
+    looked for where it is not yet, and then where it is no more."""
+    with (
+        psycopg.connect(database_url, autocommit=True) as other_admin,
+        psycopg.connect(app.url, autocommit=True) as one,
+        psycopg.connect(database_url, autocommit=True) as two,
+    ):
+        other = Database(database_url, other_admin)
+        for database in (app, other):
+            database.run("CREATE TABLE documents (id int PRIMARY KEY, data jsonb)")
+        live, archive = source("$[*]"), source("$[*]", name="archive", database="other")
+        born = [0]
+
+        def move(n: int) -> None:
+            one.execute("INSERT INTO documents VALUES (%s, jsonb_build_array('k' || %s::int))", (n, n))
+            born[0] = n + 1
+            if n >= 20:
+                two.execute("INSERT INTO documents VALUES (%s, jsonb_build_array('k' || %s::int))", (n - 20, n - 20))
+                one.execute("DELETE FROM documents WHERE id = %s", (n - 20,))
+
+        with meanwhile(move):
+            for _ in range(SNAPSHOTS // 4):
+                expected = {f"k{n}" for n in range(born[0])}
+                in_live, in_archive = snapshot({"app": app.url, "other": database_url}, live, archive)
+                assert in_live | in_archive >= expected
+    assert born[0] > 40, "no row moved while the snapshots were taken"
+
+
+MIGRATIONS = [
+    ["ALTER TABLE documents ALTER COLUMN id TYPE bigint", "ALTER TABLE documents ALTER COLUMN id TYPE int"],
+    [
+        "CREATE TABLE swapped (LIKE documents INCLUDING ALL)",
+        "INSERT INTO swapped SELECT * FROM documents",
+        "ALTER TABLE documents RENAME TO gone",
+        "ALTER TABLE swapped RENAME TO documents",
+        "DROP TABLE gone",
+    ],
+    ["CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM documents", "TRUNCATE documents", "INSERT INTO documents SELECT * FROM kept"],
+    ["VACUUM FULL documents"],
+]
+
+
+def test_migrations_at_random_moments(app: Database, source: Source) -> None:
+    table_of(app, "documents", ROWS)
+    chance = random.Random(4)
+    with psycopg.connect(app.url) as session:
+
+        def migrate(n: int) -> None:
+            statements = chance.choice(MIGRATIONS)
+            session.autocommit = statements[0].startswith("VACUUM")
+            for statement in statements:
+                session.execute(statement.encode())
+            if not session.autocommit:
+                session.commit()
+            session.autocommit = False
+            threading.Event().wait(chance.random() / 100)
+
+        complete, refused = 0, []
+        with meanwhile(migrate):
+            for _ in range(SNAPSHOTS // 4):
+                try:
+                    [found] = snapshot({"app": app.url}, source("$[*]"), limits=Limits(lock_timeout=timedelta(seconds=10)))
+                except Refused as error:
+                    refused.append(str(error))
+                else:
+                    assert found == ALL
+                    complete += 1
+    assert complete
+    assert all("documents" in said and "\n" not in said for said in refused)
+
+
+@pytest.mark.parametrize(
+    "how", ["DETACH PARTITION documents_2", "DETACH PARTITION documents_2 CONCURRENTLY", "ATTACH PARTITION more DEFAULT"]
+)
+def test_partitions_that_come_and_go_meanwhile(app: Database, source: Source, how: str) -> None:
+    table_of(app, "documents", 0, "PARTITION BY RANGE (id)")
+    app.run(
+        f"CREATE TABLE documents_1 PARTITION OF documents FOR VALUES FROM (1) TO ({ROWS // 2})",
+        f"CREATE TABLE documents_2 PARTITION OF documents FOR VALUES FROM ({ROWS // 2}) TO ({ROWS + 1})",
+        "CREATE TABLE more (LIKE documents INCLUDING ALL)",
+        f"INSERT INTO documents SELECT n, jsonb_build_array('k' || n), repeat('x', 1500) FROM generate_series(1, {ROWS}) AS n",
+    )
+    reached = {"app": DatabaseUnderCut(url=app.url, connections=3)}
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(app.url, autocommit=True) as session:
+        with open_cut(reached, [source("$[*]")]) as cuts:
+            changed = pool.submit(session.execute, f"ALTER TABLE documents {how}".encode())
+            while not changed.done() and not waits(app):
+                threading.Event().wait(0.01)
+            assert complete_or_refused(source("$[*]"), cuts["app"])
+        changed.result(timeout=60)
+
+
+def complete_or_refused(source: ReferenceSettings, cut: Cut) -> bool:
+    try:
+        return keys(source, cut) == ALL
+    except Refused as refused:
+        return "not locked before the snapshot" in str(refused)
+
+
+def waits(app: Database) -> bool:
+    row = app.admin.execute(
+        "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND datname = current_database()"
+    ).fetchone()
+    return row is not None and row[0] > 0
+
+
+def test_a_migration_that_waits_takes_no_connection_hostage(app: Database, source: Source) -> None:
+    """It queues behind our locks; a second connection of ours would queue behind it. It is given up, the first reads all."""
+    table_of(app, "documents", ROWS)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(app.url, autocommit=True) as session:
+        with open_cut({"app": DatabaseUnderCut(url=app.url, connections=4)}, [source("$[*]")]) as cuts:
+            done = pool.submit(session.execute, b"TRUNCATE documents")
+            while not waits(app):
+                assert not done.done(), "the migration did not wait"
+            assert keys(source("$[*]"), cuts["app"]) == ALL
+            assert len(cuts["app"].sessions.up_to(4)) == 1
+        done.result(timeout=60)
+
+
+def test_all_connections_read_one_snapshot(app: Database, source: Source) -> None:
+    table_of(app, "documents", ROWS)
+    with open_cut({"app": DatabaseUnderCut(url=app.url, connections=4)}, [source("$[*]")]) as cuts:
+        app.run("DELETE FROM documents WHERE id > 10", """INSERT INTO documents VALUES (999, '["late"]', '')""")
+        assert len(cuts["app"].sessions.up_to(4)) == 4
+        assert keys(source("$[*]"), cuts["app"]) == ALL
+        assert keys(source(name="texts", column="padding", json_paths=()), cuts["app"]) == {"x" * 1500}
+
+
+def test_a_view_over_a_foreign_table_is_refused(app: Database, source: Source) -> None:
+    """Its rows are in another server's snapshot, behind no lock of ours."""
+    available = app.admin.execute("SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'").fetchone()
+    if available == (0,):
+        pytest.skip("this PostgreSQL has no postgres_fdw")
+    known = psycopg.conninfo.conninfo_to_dict(app.url)
+    table_of(app, "hidden", 3)
+    app.run(
+        "CREATE EXTENSION postgres_fdw",
+        f"CREATE SERVER itself FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{known['host']}', port '{known['port']}', "
+        f"dbname '{known['dbname']}')",
+        f"CREATE USER MAPPING FOR CURRENT_USER SERVER itself OPTIONS (user '{known['user']}', password '{known['password']}')",
+        "CREATE FOREIGN TABLE far (id int, data jsonb) SERVER itself OPTIONS (table_name 'hidden')",
+        "CREATE VIEW documents AS SELECT * FROM far",
+    )
+    try:
+        with pytest.raises(Refused, match=r"^table public\.far in database app cannot be locked: .*foreign table"):
+            snapshot({"app": app.url}, source("$[*]"))
+    finally:
+        app.run("DROP EXTENSION postgres_fdw CASCADE")
+
+
+def test_a_server_without_tls_is_refused_where_the_url_requires_it(app: Database, source: Source) -> None:
+    table_of(app, "documents", 1)
+    with pytest.raises(Refused, match=r"^database app: .*server does not support SSL"):
+        snapshot({"app": f"{app.url}?sslmode=require"}, source("$[*]"))
