@@ -9,6 +9,7 @@ from orphan_pipeline.assets.gate_checks import check_results, check_specs
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.orphan_figures import orphan_figures
 from orphan_pipeline.assets.shell import bucket_lake, one_line_failures, sweep_id_of, table_metadata
+from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
@@ -90,7 +91,7 @@ def _retained(
     """The sweep is published: that an old one could not be removed is told, and no reason to fail it."""
     try:
         freed = keep_what_is_needed(lake, settings, sweeps=retention.sweeps, now=datetime.now(UTC))
-    except OSError as error:
+    except (OSError, Refused) as error:
         context.log.warning("retention: old sweeps were not removed: %s", error)
         return {}
     if freed.sweeps or freed.emptied:

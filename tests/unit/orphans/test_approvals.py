@@ -107,6 +107,17 @@ def test_a_bucket_under_the_name_of_another_one_has_no_past(lake: BucketLake) ->
     assert (other.tripped, other.confirms) == (("baseline",), None)
 
 
+def test_what_tripped_in_its_time_is_approved_too_though_the_limit_was_raised_since(lake: BucketLake) -> None:
+    """Else the approval of the first sweep would leave it without a baseline, and say that all is well."""
+    first = publish(lake, "s1", orphans=["a/1", "a/2", "a/3"], started_at=NOON, baseline=False)
+    assert first.tripped == ("baseline", "orphan_fraction")
+    raised = bucket_settings(safety={"confirmations": 1, "max_orphan_fraction": 0.9})
+    let_pass(lake, first.digest, raised)
+    assert accepted(lake, first)
+    second = publish(lake, "s2", started_at=NOON + HOUR, settings=raised, baseline=False)
+    assert (second.tripped, second.confirms) == ((), "s1")
+
+
 def test_a_baseline_survives_a_sweep_that_fails(lake: BucketLake) -> None:
     publish(lake, "s1", started_at=NOON)
     bad = publish(lake, "s2", started_at=NOON + HOUR, gone=["a/gone"], baseline=False)
