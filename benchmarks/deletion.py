@@ -27,7 +27,7 @@ from orphan_pipeline.orphans.snapshot import PLAN
 
 KEYS = int(os.environ.get("BENCH_KEYS", "1000000"))
 STORE_KEYS = int(os.environ.get("BENCH_STORE_KEYS", "50000"))
-LIMITED_KEYS = int(os.environ.get("BENCH_LIMITED_KEYS", "300000"))
+LIMITED_KEYS = int(os.environ.get("BENCH_LIMITED_KEYS", "600000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 LIMIT = 3000
 CHUNK, CANARY = 1000, 10

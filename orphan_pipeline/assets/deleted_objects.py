@@ -139,8 +139,11 @@ def _way(resource: BucketResource, settings: BucketSettings, authorised: Authori
     abilities = probe_store(client, settings.bucket)
     way = chosen_way(abilities, settings.bucket, allow_unconditional=deletion.allow_unconditional_delete)
     ceiling = ceiling_of_host(deletion.max_keys_per_second, hosts=deletion.hosts)
-    with closing(Pace(file_of(client.meta.endpoint_url, settings.bucket), ceiling=ceiling)) as pace:
-        yield VersionedDeleter(client=client, once=prepared(once, abilities), bucket=settings.bucket, pace=pace, way=way), pace
+    with (
+        closing(Pace(file_of(client.meta.endpoint_url, settings.bucket), ceiling=ceiling)) as pace,
+        closing(VersionedDeleter(client=client, once=prepared(once, abilities), bucket=settings.bucket, pace=pace, way=way)) as deleter,
+    ):
+        yield deleter, pace
 
 
 def _limits(lake: BucketLake, settings: BucketSettings, schedule: ScheduleSettings, authorised: Authorised) -> Limits:

@@ -75,6 +75,10 @@ class VersionedDeleter:
     def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         refuse_unless_hidden(self._client, self._bucket, planned, answers)
 
+    def close(self) -> None:
+        """No look is under way any more."""
+        self._pool.shutdown()
+
     def _send(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer]) -> dict[str, Answer]:
         """`again`: an earlier request for these keys may still be on its way, so that `missing` and `changed` may be its doing (some
         stores answer 412, not 404, when there is nothing to match)."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orphan_pipeline.deletion.pace import pace as pace_module
@@ -152,6 +152,7 @@ def test_answers_that_take_ever_longer_lower_the_rate(clock: Clock, tmp_path: Pa
     assert pace.keys_per_second == small, "a canary says nothing of the time that a chunk takes"
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["grown", "lowered"]), st.floats(0, 100)), max_size=60), st.floats(FLOOR, 100_000))
 def test_the_rate_stays_between_floor_and_ceiling(steps: list[tuple[str, float]], ceiling: float) -> None:
     now, rate = 0.0, Rate(at=0.0)

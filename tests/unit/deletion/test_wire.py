@@ -61,7 +61,7 @@ def fields(body: bytes) -> list[Any]:
     return [(part.tag, part.text) for part in ElementTree.fromstring(body).iter() if not len(part)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(OBJECTS, st.booleans())
 def test_the_request_says_what_botocores_does(objects: list[dict[str, str]], quiet: bool) -> None:
     bodies = []
@@ -79,7 +79,7 @@ def escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("\r", "&#13;")
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(TEXT, TEXT, st.sampled_from(["marker", "version", "plain", "error", "error of a version"])), max_size=4))
 def test_the_answer_says_what_botocores_parser_finds(lines: list[tuple[str, str, str]]) -> None:
     forms = {
