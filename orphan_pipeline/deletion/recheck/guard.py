@@ -23,7 +23,7 @@ from orphan_pipeline.deletion.recheck.noted import note_asked_after, read_asked_
 from orphan_pipeline.elapsed import elapsed
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.recheck.asking import Asked
-from orphan_pipeline.references.recheck.ways import KEYS_A_STATEMENT, Keys, Way
+from orphan_pipeline.references.recheck.ways import KEYS_EXPLAINED, Keys, Way
 
 SHOWN = 10
 ATTEMPTS = 4
@@ -83,7 +83,7 @@ class Recheck:
         report: Callable[[str], None],
     ) -> None:
         self._asker, self._plan, self._ledger, self._bring_back, self._report = asker, plan, ledger, bring_back, report
-        _, sample = read_block(plan, 0, 1 + KEYS_A_STATEMENT // 1000)
+        _, sample = read_block(plan, 0, 1 + KEYS_EXPLAINED // 1000)
         self._ways = asker.ways(sample)
         self._max_age = max_age
         self._size = block_size(by_index=all(way.form is not None for way in self._ways), max_age=max_age, keys_per_second=keys_per_second)

@@ -24,7 +24,7 @@ from orphan_pipeline.references.derived import glob_matches_sql
 from orphan_pipeline.references.kinds.files import OpenFile, open_files
 from orphan_pipeline.references.normalise import teach
 from orphan_pipeline.references.recheck.reading import read_keys, reading_of, reading_of_few
-from orphan_pipeline.references.recheck.ways import KEYS_A_STATEMENT, Keys, Way, narrowed, raws_of, slices, way_of
+from orphan_pipeline.references.recheck.ways import KEYS_EXPLAINED, Keys, Way, narrowed, raws_of, slices, way_of
 from orphan_pipeline.settings.model import ReferenceSettings
 
 By = Literal["auto", "pass"]
@@ -170,8 +170,8 @@ def looks(databases: Sequence[str]) -> list[str]:
 
 def recheck_advice(sources: Sequence[ReferenceSettings], cuts: Mapping[str, Cut], *, by: By = "auto") -> Sequence[Way]:
     """For `check`: how each source would be asked again before deletion, and the index that would help, in a cut that is open already.
-    A thousand made-up keys are asked for, as many as a statement of a real question has."""
-    keys = pa.chunked_array([pa.array([f"orphan_pipeline/no-such-key-{n}" for n in range(KEYS_A_STATEMENT)], pa.string())])
+    A thousand made-up keys are asked for, as many as the planner is asked about before a deletion."""
+    keys = pa.chunked_array([pa.array([f"orphan_pipeline/no-such-key-{n}" for n in range(KEYS_EXPLAINED)], pa.string())])
     with duckdb.connect() as connection:
         return [_way(source, cuts[source.database] if source.of_postgres else None, connection, keys, by) for source in sources]
 
