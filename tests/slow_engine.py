@@ -66,7 +66,7 @@ def slow_orphans(
             orphan.hold = "unowned"
         elif stored.key.startswith(".orphan_pipeline/") or protect.match_file(stored.key):
             orphan.hold = "protected"
-        elif stored.version in restored:
+        elif stored.version[:2] in {version[:2] for version in restored}:
             orphan.hold = "restored"
         elif written_by >= cutoff:
             orphan.hold = "young"

@@ -11,10 +11,16 @@ from orphan_pipeline.deletion.authorise import Authorised, authorise
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import Deleter, execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LEDGER
-from orphan_pipeline.deletion.preflight import refuse_unless_conditional, refuse_unless_undoable
-from orphan_pipeline.deletion.restore_notes import refuse_if_restored
+from orphan_pipeline.deletion.permanent import UnversionedDeleter, VersionDeleter, refuse_unless_permanent_is_exact
+from orphan_pipeline.deletion.preflight import refuse_unless_conditional, refuse_unless_undoable, versioning_of
+from orphan_pipeline.deletion.quarantine.deleter import QuarantineDeleter
+from orphan_pipeline.deletion.quarantine.place import Quarantine, remember
+from orphan_pipeline.deletion.quarantine.preflight import tried_quarantine
+from orphan_pipeline.deletion.undo.notes import refuse_if_restored
+from orphan_pipeline.deletion.undo.selection import beginning_of
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.partitions import prefix_partitions
 from orphan_pipeline.resources.bucket import BucketResource
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
@@ -64,7 +70,7 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
                     ledger=authorised.ledger,
                     of=authorised.ledger_plan,
                     run_id=context.run.run_id,
-                    deleter=_deleter(getattr(context.resources, names.bucket_resource), settings, authorised),
+                    deleter=_deleter(getattr(context.resources, names.bucket_resource), lake, settings, authorised),
                     keys=authorised.plan.amount.objects,
                     expires_at=authorised.manifest.expires_at,
                     report=context.log.info,
@@ -83,18 +89,28 @@ def refuse_another_mode(settings: BucketSettings, asked: str) -> None:
         )
 
 
-def _deleter(resource: BucketResource, settings: BucketSettings, authorised: Authorised) -> Deleter:
+def _deleter(resource: BucketResource, lake: BucketLake, settings: BucketSettings, authorised: Authorised) -> Deleter:
+    """Of the mode, after what must be true for it was looked at."""
     if authorised.dry_run:
         return pretend
-    client = resource.get_client()
-    refuse_unless_undoable(client, settings.bucket, settings.deletion.undo_window)
-    refuse_unless_conditional(client, settings.bucket)
-    return VersionedDeleter(
-        client=client,
-        once=resource.get_client_that_asks_once(),
-        bucket=settings.bucket,
-        keys_per_second=settings.deletion.max_keys_per_second,
+    client, bucket, deletion = resource.get_client(), settings.bucket, settings.deletion
+    refuse_unless_conditional(client, bucket)
+    conditional = VersionedDeleter(
+        client=client, once=resource.get_client_that_asks_once(), bucket=bucket, keys_per_second=deletion.max_keys_per_second
     )
+    if deletion.mode == "quarantine" and deletion.quarantine is not None:
+        quarantine = Quarantine.of(deletion.quarantine)
+        copier = tried_quarantine(client, bucket, quarantine, deletion.undo_window)
+        remember(lake, quarantine, at=datetime.now(UTC))
+        return QuarantineDeleter(inner=conditional, copier=copier, bucket=bucket, quarantine=quarantine, plan=authorised.plan.digest)
+    if deletion.mode == "permanent":
+        versioning = versioning_of(client, bucket)
+        refuse_unless_permanent_is_exact(bucket, versioning)
+        if versioning == "enabled":
+            return VersionDeleter(client=client, bucket=bucket)
+        return UnversionedDeleter(inner=conditional, client=client, bucket=bucket)
+    refuse_unless_undoable(client, bucket, deletion.undo_window, prefix=beginning_of(authorised.plan.prefix))
+    return conditional
 
 
 def _result(authorised: Authorised) -> dg.MaterializeResult[None]:
@@ -108,7 +124,7 @@ def _result(authorised: Authorised) -> dg.MaterializeResult[None]:
             rows=authorised.plan.amount.objects,
         ),
         "dagster/partition_row_count": sum(amount.objects for amount in totals.values()),
-        "mode": "dry_run" if authorised.dry_run else "versioned",
+        "mode": authorised.ledger_plan.mode,
         "sweep": authorised.manifest.sweep_id,
         "plan": authorised.plan.digest,
         "outcomes": amounts_metadata(totals, first="outcome"),

@@ -20,6 +20,7 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
     names = Names(name)
     settings = whole.buckets[name]
     reports = [bucket.inventory.manifest for bucket in whole.buckets.values() if bucket.inventory.manifest is not None]
+    quarantines = [bucket.deletion.quarantine for bucket in whole.buckets.values() if bucket.deletion.quarantine is not None]
     key = names.asset("orphan_set")
 
     @dg.asset(
@@ -44,7 +45,14 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
             prefixes = sweep.figures("inventory", InventoryFigures).prefixes
             context.instance.add_dynamic_partitions(names.prefixes, list(prefixes))
             manifest = publish_sweep(
-                sweep, name=name, lake=lake, settings=settings, databases=whole.databases, reports=reports, report=context.log.info
+                sweep,
+                name=name,
+                lake=lake,
+                settings=settings,
+                databases=whole.databases,
+                reports=reports,
+                quarantines=quarantines,
+                report=context.log.info,
             )
         context.log.info(closing_line(manifest))
         plans = [str(sweep.root / plan.file) for plan in manifest.plans.values()]

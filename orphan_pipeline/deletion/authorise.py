@@ -4,8 +4,8 @@ stop a run that somebody launches later."""
 from dataclasses import dataclass
 from datetime import datetime
 
-from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
-from orphan_pipeline.deletion.restore_notes import refuse_if_restored
+from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan, Mode
+from orphan_pipeline.deletion.undo.notes import refuse_if_restored
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.gates import evaluate, tripped
 from orphan_pipeline.lake.layout import BucketLake
@@ -23,7 +23,12 @@ class Authorised:
     manifest: Manifest
     plan: PlanEntry
     ledger: Ledger
-    dry_run: bool
+    mode: Mode
+    quarantine: str | None
+
+    @property
+    def dry_run(self) -> bool:
+        return self.mode == "dry_run"
 
     @property
     def ledger_plan(self) -> LedgerPlan:
@@ -33,6 +38,8 @@ class Authorised:
             sweep_id=self.manifest.sweep_id,
             digest=self.plan.digest,
             dry_run=self.dry_run,
+            mode=self.mode,
+            quarantine=self.quarantine,
         )
 
 
@@ -72,7 +79,14 @@ def authorise(
     )
     refuse_if_restored(lake, manifest, plan)
     _refuse_tripped(lake, manifest, plan, settings)
-    return Authorised(manifest=manifest, plan=plan, ledger=ledger, dry_run=dry_run)
+    mode = settings.deletion.mode
+    return Authorised(
+        manifest=manifest,
+        plan=plan,
+        ledger=ledger,
+        mode=mode,
+        quarantine=settings.deletion.quarantine if mode == "quarantine" else None,
+    )
 
 
 def _refuse_tripped(lake: BucketLake, manifest: Manifest, plan: PlanEntry, settings: BucketSettings) -> None:

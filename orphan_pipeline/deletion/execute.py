@@ -59,7 +59,8 @@ def execute_plan(
     when the ledger is not `of` this plan, and when the plan expires on the way: one that has begun may finish until then, and no
     longer (rule 9), and when a former run of it lost an object for good."""
     ledger.begin(of)
-    _refuse_after_a_loss(ledger, of)
+    if of.mode == "versioned":
+        _refuse_after_a_loss(ledger, of)
     progress = Progress("deletion", "keys", report, total=keys)
     for chunk, planned in chunks_of(plan):
         if not ledger.finished(chunk):
@@ -69,7 +70,8 @@ def execute_plan(
             ledger.intend(chunk, run_id=run_id, at=datetime.now(UTC))
             answers = _answered(chunk, planned, ledger=ledger, deleter=deleter, unsettled=unsettled)
             ledger.record(chunk, planned, answers, at=datetime.now(UTC))
-            _stop_without_markers(chunk, planned, answers)
+            if of.mode == "versioned":
+                _stop_without_markers(chunk, planned, answers)
         progress.add(len(planned))
     progress.finish()
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from orphan_pipeline.deletion.quarantine.place import Quarantine, remembered
 from orphan_pipeline.gates import GateLimits, evaluate, tripped
 from orphan_pipeline.inventory.prefixes import OWN_PREFIX
 from orphan_pipeline.inventory.reports.manifest import report_folder
@@ -38,7 +39,7 @@ def gate_limits(settings: BucketSettings) -> GateLimits:
     )
 
 
-def hold_limits(settings: BucketSettings, reports: Sequence[str]) -> HoldLimits:
+def hold_limits(settings: BucketSettings, reports: Sequence[str], quarantines: Sequence[str] = ()) -> HoldLimits:
     return HoldLimits(
         min_age=settings.safety.min_age,
         multipart_grace=settings.safety.multipart_grace,
@@ -46,14 +47,15 @@ def hold_limits(settings: BucketSettings, reports: Sequence[str]) -> HoldLimits:
         confirmation_gap=settings.safety.confirmation_gap,
         max_deletions=settings.deletion.max_deletions,
         protect=settings.protect,
-        own_prefixes=own_prefixes(settings.bucket, reports),
+        own_prefixes=own_prefixes(settings.bucket, reports, quarantines),
     )
 
 
-def own_prefixes(bucket: str, reports: Sequence[str]) -> list[str]:
-    """What lies in the bucket for this system's sake: its own objects, and every inventory report that any entry of the settings reads
-    from there."""
-    folders = [report_folder(location) for location in reports]
+def own_prefixes(bucket: str, reports: Sequence[str], quarantines: Sequence[str] = ()) -> list[str]:
+    """What lies in the bucket for this system's sake: its own objects, every inventory report that any entry of the settings reads from
+    there, and the quarantine of any entry, also one that only the lake remembers."""
+    copies = [Quarantine.of(location) for location in quarantines]
+    folders = [*map(report_folder, reports), *((copy.bucket, copy.prefix) for copy in copies)]
     return [OWN_PREFIX, *(prefix for destination, prefix in folders if destination == bucket)]
 
 
@@ -65,6 +67,7 @@ def publish_sweep(
     settings: BucketSettings,
     databases: dict[str, DatabaseSettings],
     reports: Sequence[str],
+    quarantines: Sequence[str] = (),
     report: Callable[[str], None],
 ) -> Manifest:
     """Writes the orphan set and then the manifest. Raises Refused when a snapshot is missing or clocks disagree."""
@@ -79,9 +82,10 @@ def publish_sweep(
             sweep,
             previous=lake.sweep(previous.sweep_id) if previous else None,
             restored=lake.restored_parquet(),
+            released=lake.released_parquet(),
             sweep_at=inventory.started_at,
             cutoff=cutoff,
-            limits=hold_limits(settings, reports),
+            limits=hold_limits(settings, reports, [*quarantines, *remembered(lake)]),
             folder=folder,
         )
     manifest = _manifest(

@@ -1,5 +1,5 @@
 """All SQL of the orphan stage, over four views: `inventory`, `refs`, `previous` (the orphan set of the last accepted sweep) and
-`restored` (what was ever brought back). Follow one object: not referenced, seen before, why not yet, which chunk."""
+`restored` (what was brought back and not released since). Follow one object: not referenced, seen before, why not yet, which chunk."""
 
 CANARY_KEYS = 10
 """Keys of chunk 0: small, so that a store that misbehaves is found out before a thousand keys are gone (rule 12)."""
@@ -13,7 +13,14 @@ SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_mo
 """
 
 NO_RESTORED = """
-SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_modified WHERE false
+SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS "at" WHERE false
+"""
+
+# Of the same object, what was restored after it was released is held again.
+RESTORED = """
+CREATE TEMP VIEW restored AS
+SELECT key, etag FROM (SELECT key, etag, max("at") AS restored_at FROM ever_restored GROUP BY key, etag) AS latest
+WHERE NOT EXISTS (FROM released WHERE released.key = latest.key AND released.etag = latest.etag AND released."at" >= restored_at)
 """
 
 # Exact: a key is compared as the bytes it is. A reference from any source, derived ones too, keeps the object.
@@ -34,7 +41,8 @@ WITH unreferenced AS (
            brought_back.key IS NOT NULL AS was_restored
     FROM unreferenced
     LEFT JOIN previous USING (key, etag, last_modified)
-    LEFT JOIN (SELECT DISTINCT key, etag, last_modified FROM restored) AS brought_back USING (key, etag, last_modified)
+    -- Without last_modified: what comes back from quarantine is written anew, and the same content again is asked for no less.
+    LEFT JOIN (SELECT DISTINCT key, etag FROM restored) AS brought_back USING (key, etag)
 ), aged AS (
     -- Rule 3: the last_modified of a multipart object is when its upload began.
     SELECT *, last_modified + CASE WHEN is_multipart THEN $multipart_grace ELSE INTERVAL 0 SECONDS END AS written_by FROM sighted

@@ -74,6 +74,7 @@ def write_orphan_set(
     *,
     previous: SweepFolder | None,
     restored: list[str],
+    released: list[str] | None = None,
     sweep_at: datetime,
     cutoff: datetime,
     limits: HoldLimits,
@@ -87,7 +88,9 @@ def write_orphan_set(
         connection.read_parquet(sweep.parquet("inventory")).create_view("inventory")
         connection.read_parquet(sweep.parquet("references")).create_view("refs")
         _view(connection, "previous", previous.parquet("orphans") if previous else [], queries.NO_PREVIOUS)
-        _view(connection, "restored", restored, queries.NO_RESTORED)
+        _view(connection, "ever_restored", restored, queries.NO_RESTORED)
+        _view(connection, "released", released or [], queries.NO_RESTORED)
+        connection.execute(queries.RESTORED).fetchall()
         protected, parameters = protection_expression(limits.protect, limits.own_prefixes)
         connection.execute(
             queries.ORPHANS.format(protected=protected),

@@ -1,21 +1,23 @@
 """Settings of how deletable keys are deleted, and of how it can be taken back."""
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
-from orphan_pipeline.settings.part import Count, Part
-from orphan_pipeline.settings.values import DurationRange, Expected, Later, OneOf
+from orphan_pipeline.settings import checks
+from orphan_pipeline.settings.part import Count, Part, Text
+from orphan_pipeline.settings.values import DurationRange, Expected, Later, OneOf, mistakes_below
 
 
 class DeletionSettings(Part):
     mode: Annotated[
-        Literal["dry_run", "versioned"],
-        OneOf(words=("dry_run", "versioned"), later={"quarantine": "quarantine", "permanent": "permanent deletion"}),
+        Literal["dry_run", "versioned", "quarantine", "permanent"],
+        OneOf(words=("dry_run", "versioned", "quarantine", "permanent"), later={}),
     ] = Field(
         default="dry_run",
-        description="`dry_run` deletes nothing; `versioned` sets delete markers on a bucket that keeps versions.",
+        description="`dry_run` deletes nothing; `versioned` sets delete markers on a bucket that keeps versions; `quarantine` copies each "
+        "object to `quarantine` before it deletes it; `permanent` deletes for good: nothing can be brought back.",
     )
     undo_window: Annotated[timedelta, DurationRange(at_least=timedelta(hours=1))] = Field(
         default=timedelta(days=14), description="How long a deleted object can still be brought back."
@@ -25,9 +27,6 @@ class DeletionSettings(Part):
     )
     max_keys_per_second: Annotated[int, Field(strict=True, ge=1, le=100_000), Expected("a whole number from 1 to 100000")] = Field(
         default=3000, description="The most keys that one run deletes in a second; runs of several prefixes at once each have it."
-    )
-    quarantine: Annotated[None, Later("quarantine")] = Field(
-        default=None, exclude=True, description="Where objects are copied before they are deleted."
     )
     concurrency: Annotated[None, Later("parallel deletion")] = Field(
         default=None, exclude=True, description="How many chunks are deleted at once."
@@ -46,3 +45,15 @@ class DeletionSettings(Part):
     allow_unconditional_delete: Annotated[None, Later("unconditional deletion")] = Field(
         default=None, exclude=True, description="Whether to delete from stores that ignore the ETag condition."
     )
+    quarantine: Annotated[Text, AfterValidator(checks.quarantine_location), Expected("s3://bucket/prefix/")] | None = Field(
+        default=None,
+        description="For `quarantine`: where objects are copied before they are deleted, `s3://bucket/prefix/` in the same store and "
+        "region (`s3://bucket/` for a bucket of its own). Whatever lies there is protected. Also after a change of mode, leave it until "
+        "the undo window is over: the purge goes on with it.",
+    )
+
+    @model_validator(mode="after")
+    def _quarantine_has_a_place(self) -> Self:
+        if self.mode == "quarantine" and self.quarantine is None:
+            raise mistakes_below((("quarantine",), "missing, expected s3://bucket/prefix/ beside mode: quarantine"))
+        return self

@@ -17,7 +17,9 @@ from botocore.config import Config
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
-from orphan_pipeline.deletion.restore import RestoreTotals, restore, restore_selected
+from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
+from orphan_pipeline.deletion.undo.restore import Which, restore, restore_selected
+from orphan_pipeline.deletion.undo.selection import Selection
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.snapshot import PLAN
@@ -51,9 +53,7 @@ class Restorable:
             self.client,
             self.bucket,
             lake=self.lake,
-            plan=plan,
-            prefix=prefix,
-            key=key,
+            selection=Selection(plan=plan, prefix=prefix, key=key),
             include_unknown=include_unknown,
             restore_id=name,
             report=lambda _: None,
@@ -160,7 +160,7 @@ def execute(plan: Path, ledger: Ledger, deleter: VersionedDeleter, *, prefix: st
 
 def bring_back(store: ObjectStore, bucket: str, ledgers: list[str], folder: Path) -> None:
     """Runs in a process of its own, which is killed."""
-    restore(client_of(store), bucket, ledgers=ledgers, key=None, include_unknown=False, folder=folder, report=_silent)
+    restore(client_of(store), bucket, ledgers=ledgers, which=Which(), include_unknown=False, folder=folder, report=_silent)
 
 
 def _silent(_: str) -> None:
