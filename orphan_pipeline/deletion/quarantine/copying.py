@@ -106,6 +106,7 @@ class Copier:
         pinned = Place(source.bucket, source.key, source.version or _version(head))
         condition = {"IfNoneMatch": "*"} if only_if_free else {}
         made: Head | None = None
+        replaced: list[Place] = []
         for copy_it in self._ways(pinned, head):
             try:
                 copy_it(target, condition)
@@ -115,7 +116,12 @@ class Copier:
             if made is None or etag_of(made) == etag:
                 break
             condition = {"IfMatch": made["ETag"]}  # the next way goes over what this one made, over nothing else
-        return self._proven(pinned, head, target, made)
+            replaced.append(Place(target.bucket, target.key, _version(made)))
+        proven = self._proven(pinned, head, target, made)
+        for former in replaced:
+            if former.version not in (None, proven.version):
+                self.client.delete_object(**_named(former))  # where versions are kept: nobody would ever purge it
+        return proven
 
     def same(self, one: Place, other: Place) -> Copied | None:
         """`other`, if it stands and is the same object as `one`; None otherwise."""
@@ -185,7 +191,7 @@ class Copier:
         if dict(self._tags(source, head)) != dict(self._tags(target, made)):
             raise NotCopied("CopyDiffers:Tagging")
         at = Place(target.bucket, target.key, _version(made))
-        if not (etag_of(head) == etag_of(made) or _same_checksum(head, made) or self._same_bytes(source, at)):
+        if not (etag_of(head) == etag_of(made) or _same_checksum(head, made) or self._same_bytes((source, head), (at, made))):
             raise NotCopied("CopyDiffers:content")
         return Copied(etag_of(made), at.version)
 
@@ -194,14 +200,18 @@ class Copier:
             return []
         return [(tag["Key"], tag["Value"]) for tag in self.client.get_object_tagging(**_named(place))["TagSet"]]
 
-    def _same_bytes(self, *places: Place) -> bool:
-        """Where the ETag is no digest (KMS) and no checksum was kept: both are read once, in a stream."""
-        return len({content_sha256(self.client, place) for place in places}) == 1
+    def _same_bytes(self, *objects: tuple[Place, Head]) -> bool:
+        """Where the ETag is no digest (KMS) and no checksum was kept: both are read once, in a stream. The very objects that were looked
+        at: a source that changed meanwhile could be the same as a copy of what it changed to."""
+        try:
+            return len({_sha256(self.client, place, head) for place, head in objects}) == 1
+        except ClientError as error:
+            raise _what_the_store_says(error) from error
 
 
-def content_sha256(client: "S3Client", place: Place) -> str:
+def _sha256(client: "S3Client", place: Place, head: Head) -> str:
     digest = hashlib.sha256()
-    for piece in client.get_object(**_named(place))["Body"].iter_chunks(READ):
+    for piece in client.get_object(**_named(place), IfMatch=head["ETag"])["Body"].iter_chunks(READ):
         digest.update(piece)
     return digest.hexdigest()
 

@@ -47,7 +47,12 @@ def tried_quarantine(client: "S3Client", bucket: str, quarantine: Quarantine, un
 
 def refuse_unless_kept(client: "S3Client", quarantine: Quarantine, undo_window: timedelta) -> None:
     """Raises Refused when the lifecycle of the quarantine's bucket would throw copies away inside the undo window."""
-    soonest = min(_expirations(rules_that_touch(client, quarantine.bucket, quarantine.prefix)), default=None)
+    try:
+        rules = rules_that_touch(client, quarantine.bucket, quarantine.prefix)
+    except ClientError as error:
+        code = error.response["Error"].get("Code", "no code")
+        raise Refused(f"quarantine {quarantine.uri}: the lifecycle of its bucket cannot be read ({code}), so nothing is deleted") from error
+    soonest = min(_expirations(rules), default=None)
     if soonest is not None and soonest < undo_window:
         raise Refused(
             f"quarantine {quarantine.uri}: the bucket's lifecycle expires objects there after {soonest.days} days, expected at least the "
