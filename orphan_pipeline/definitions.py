@@ -49,7 +49,7 @@ def _bucket_definitions(name: str, bucket: BucketSettings, settings: Settings) -
             referenced_keys(name, bucket),
             dangling_references(name, bucket),
             orphan_set(name, settings),
-            deleted_objects(name, bucket, settings.databases),
+            deleted_objects(name, bucket, settings.databases, settings.schedule),
         ],
         jobs=[sweep, deletion, restore_job(name, bucket)],
         schedules=[nightly_schedule(name, sweep, settings.schedule)],

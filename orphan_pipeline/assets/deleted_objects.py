@@ -1,29 +1,42 @@
 """The asset `deleted_objects`, one partition a prefix: carries out that prefix's plan. Whether it may is decided in
 orphan_pipeline.deletion.authorise, how it is done in orphan_pipeline.deletion.execute."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, time
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, table_metadata
+from orphan_pipeline.deletion.abilities import chosen_way, prepared, probe_store
 from orphan_pipeline.deletion.authorise import Authorised, authorise
 from orphan_pipeline.deletion.deleter import VersionedDeleter
+from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import Deleter, execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LEDGER
+from orphan_pipeline.deletion.pace.pace import Pace, ceiling_of_host
+from orphan_pipeline.deletion.pace.shared import file_of
 from orphan_pipeline.deletion.permanent import UnversionedDeleter, VersionDeleter, refuse_unless_permanent_is_exact
-from orphan_pipeline.deletion.preflight import refuse_unless_conditional, refuse_unless_undoable, versioning_of
+from orphan_pipeline.deletion.preflight import refuse_unless_undoable, versioning_of
 from orphan_pipeline.deletion.quarantine.deleter import QuarantineDeleter
 from orphan_pipeline.deletion.quarantine.place import Quarantine, remember
 from orphan_pipeline.deletion.quarantine.preflight import tried_quarantine
+from orphan_pipeline.deletion.stopping import Limits, Window
 from orphan_pipeline.deletion.undo.notes import refuse_if_restored
+from orphan_pipeline.deletion.undo.renamed import refuse_if_renamed
 from orphan_pipeline.deletion.undo.selection import beginning_of
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.partitions import prefix_partitions
 from orphan_pipeline.resources.bucket import BucketResource
-from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
+from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings, ScheduleSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 class DeletionConfig(dg.Config):
@@ -34,7 +47,9 @@ class DeletionConfig(dg.Config):
     """The mode that whoever asked for this run was told; empty: whatever the settings say."""
 
 
-def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, DatabaseSettings]) -> dg.AssetsDefinition:
+def deleted_objects(
+    name: str, settings: BucketSettings, databases: dict[str, DatabaseSettings], schedule: ScheduleSettings
+) -> dg.AssetsDefinition:
     names = Names(name)
 
     @dg.asset(
@@ -52,6 +67,7 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
         lake = bucket_lake(context, name)
         with one_line_failures():
             refuse_another_mode(settings, config.mode)
+            refuse_if_renamed(lake, settings)
             authorised = authorise(
                 lake,
                 context.partition_key,
@@ -63,19 +79,25 @@ def deleted_objects(name: str, settings: BucketSettings, databases: dict[str, Da
             if authorised is None:
                 context.log.info("%s: nothing to delete, the latest sweep has no plan for it", context.partition_key)
                 return dg.MaterializeResult(metadata={"dagster/partition_row_count": 0, "mode": settings.deletion.mode})
-            with authorised.ledger.exclusively():
+            with (
+                authorised.ledger.exclusively(),
+                _way(getattr(context.resources, names.bucket_resource), lake, settings, authorised) as (deleter, pace),
+            ):
                 refuse_if_restored(lake, authorised.manifest, authorised.plan)  # a restore may have had the ledger until now
-                execute_plan(
+                ended = execute_plan(
                     lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file,
                     ledger=authorised.ledger,
                     of=authorised.ledger_plan,
                     run_id=context.run.run_id,
-                    deleter=_deleter(getattr(context.resources, names.bucket_resource), lake, settings, authorised),
+                    deleter=deleter,
                     keys=authorised.plan.amount.objects,
-                    expires_at=authorised.manifest.expires_at,
+                    limits=_limits(lake, settings, schedule, authorised),
                     report=context.log.info,
+                    pace=pace,
+                    concurrency=settings.deletion.concurrency,
+                    rest=settings.deletion.rest,
                 )
-        return _result(authorised)
+        return _result(authorised, ended)
 
     return deleted_objects
 
@@ -89,31 +111,54 @@ def refuse_another_mode(settings: BucketSettings, asked: str) -> None:
         )
 
 
-def _deleter(resource: BucketResource, lake: BucketLake, settings: BucketSettings, authorised: Authorised) -> Deleter:
-    """Of the mode, after what must be true for it was looked at."""
+@contextmanager
+def _way(
+    resource: BucketResource, lake: BucketLake, settings: BucketSettings, authorised: Authorised
+) -> Iterator[tuple[Deleter, Pace | None]]:
+    """How objects go in this mode, and how fast. Whatever the store must be able to do is found out before."""
     if authorised.dry_run:
-        return pretend
-    client, bucket, deletion = resource.get_client(), settings.bucket, settings.deletion
-    refuse_unless_conditional(client, bucket)
-    conditional = VersionedDeleter(
-        client=client, once=resource.get_client_that_asks_once(), bucket=bucket, keys_per_second=deletion.max_keys_per_second
-    )
-    if deletion.mode == "quarantine" and deletion.quarantine is not None:
-        quarantine = Quarantine.of(deletion.quarantine)
-        copier = tried_quarantine(client, bucket, quarantine, deletion.undo_window)
-        remember(lake, quarantine, at=datetime.now(UTC))
-        return QuarantineDeleter(inner=conditional, copier=copier, bucket=bucket, quarantine=quarantine, plan=authorised.plan.digest)
+        yield pretend, None
+        return
+    deletion = settings.deletion
+    client, once = resource.get_client(), resource.get_client_that_asks_once()
+    versioning = versioning_of(client, settings.bucket)
+    if deletion.mode == "versioned":
+        refuse_unless_undoable(client, settings.bucket, deletion.undo_window, prefix=beginning_of(authorised.plan.prefix))
     if deletion.mode == "permanent":
-        versioning = versioning_of(client, bucket)
-        refuse_unless_permanent_is_exact(bucket, versioning)
-        if versioning == "enabled":
-            return VersionDeleter(client=client, bucket=bucket)
-        return UnversionedDeleter(inner=conditional, client=client, bucket=bucket)
-    refuse_unless_undoable(client, bucket, deletion.undo_window, prefix=beginning_of(authorised.plan.prefix))
-    return conditional
+        refuse_unless_permanent_is_exact(settings.bucket, versioning)
+    abilities = probe_store(client, settings.bucket)
+    way = chosen_way(abilities, settings.bucket, allow_unconditional=deletion.allow_unconditional_delete)
+    ceiling = ceiling_of_host(deletion.max_keys_per_second, hosts=deletion.hosts)
+    with closing(Pace(file_of(client.meta.endpoint_url, settings.bucket), ceiling=ceiling)) as pace:
+        conditional = VersionedDeleter(client=client, once=prepared(once, abilities), bucket=settings.bucket, pace=pace, way=way)
+        if deletion.mode == "quarantine":
+            yield _into_quarantine(client, conditional, lake, settings, plan=authorised.plan.digest), pace
+        elif deletion.mode == "permanent" and versioning == "enabled":
+            yield VersionDeleter(client=prepared(client, abilities), bucket=settings.bucket), pace
+        elif deletion.mode == "permanent":
+            yield UnversionedDeleter(inner=conditional, client=client, bucket=settings.bucket), pace
+        else:
+            yield conditional, pace
 
 
-def _result(authorised: Authorised) -> dg.MaterializeResult[None]:
+def _into_quarantine(client: "S3Client", inner: Deleter, lake: BucketLake, settings: BucketSettings, *, plan: str) -> QuarantineDeleter:
+    quarantine = Quarantine.of(settings.deletion.quarantine or "")  # the settings see to it that there is one
+    copier = tried_quarantine(client, settings.bucket, quarantine, settings.deletion.undo_window)
+    remember(lake, quarantine, at=datetime.now(UTC))
+    return QuarantineDeleter(inner=inner, copier=copier, bucket=settings.bucket, quarantine=quarantine, plan=plan)
+
+
+def _limits(lake: BucketLake, settings: BucketSettings, schedule: ScheduleSettings, authorised: Authorised) -> Limits:
+    hour = settings.deletion.not_after
+    return Limits(
+        expires_at=authorised.manifest.expires_at,
+        window=Window(not_after=time.fromisoformat(hour), timezone=ZoneInfo(schedule.timezone)) if hour else None,
+        kill_switch=lake.kill_switch,
+        max_deletions=settings.deletion.max_deletions,
+    )
+
+
+def _result(authorised: Authorised, ended: Ended) -> dg.MaterializeResult[None]:
     totals = authorised.ledger.totals()
     failed = totals.get("failed", Amount(0, 0)).objects
     metadata = {
@@ -127,6 +172,10 @@ def _result(authorised: Authorised) -> dg.MaterializeResult[None]:
         "mode": authorised.ledger_plan.mode,
         "sweep": authorised.manifest.sweep_id,
         "plan": authorised.plan.digest,
+        "ended": str(ended),
+        "keys_per_second": round(ended.keys_per_second),
+        "requests": ended.requests,
+        "requests_slowed_down": ended.slowed,
         "outcomes": amounts_metadata(totals, first="outcome"),
     }
     if failed:

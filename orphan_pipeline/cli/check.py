@@ -15,6 +15,7 @@ from orphan_pipeline.cli.common import (
     print_table,
     settings_option,
 )
+from orphan_pipeline.deletion.abilities import abilities_words
 from orphan_pipeline.deletion.preflight import shortest_noncurrent_days, versioning_of
 from orphan_pipeline.references.cut import DatabaseUnderCut, open_cut
 from orphan_pipeline.references.extract import count_rows
@@ -38,8 +39,8 @@ def command(settings_path: Path | None, bucket: str | None, as_json: bool) -> No
     for name, found in figures.items():
         print_table(
             name,
-            ["bucket", "versioning", "noncurrent versions kept"],
-            [[found["bucket"], found["versioning"], found["noncurrent_versions_kept"]]],
+            ["bucket", "versioning", "noncurrent versions kept", "conditional deletes"],
+            [[found["bucket"], found["versioning"], found["noncurrent_versions_kept"], found["conditional_deletes"]]],
         )
         print_table("sources", ["source", "database", "rows"], [[s["source"], s["database"], s["rows"]] for s in found["sources"]])
     for warning in settings.warnings():
@@ -74,6 +75,7 @@ def _bucket(settings: BucketSettings) -> dict[str, Any]:
             "bucket": settings.bucket,
             "versioning": versioning_of(client, settings.bucket),
             "noncurrent_versions_kept": "for ever" if days is None else f"{days} days",
+            "conditional_deletes": abilities_words(client, settings.bucket),
         }
 
 

@@ -1,87 +1,113 @@
 """Deletes one chunk on a versioned bucket and knows for each key what became of it. A request that fails is never simply sent again:
 the store may have acted on it, so what it did is looked up first, and only what still stands is asked to go once more."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from pyrate_limiter import Duration, Limiter, Rate
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
-
+from orphan_pipeline.deletion.abilities import USUAL, Way
+from orphan_pipeline.deletion.canary import refuse_unless_hidden
 from orphan_pipeline.deletion.ledger import Answer, Planned
-from orphan_pipeline.deletion.requests import MAYBE_DONE, TRY_AGAIN, delete_chunk
+from orphan_pipeline.deletion.pace.pace import Pace
+from orphan_pipeline.deletion.requests import (
+    MAYBE_DONE,
+    TOO_BUSY,
+    TRY_AGAIN,
+    DeleteOne,
+    delete_chunk,
+    delete_one,
+    delete_one_looked_at,
+    leave_alone,
+    tried_until_done,
+)
 from orphan_pipeline.deletion.settle import settle
+from orphan_pipeline.deletion.wire import quickened
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NO_ANSWER = Answer("failed", code="NoAnswer")
-ATTEMPTS = 6
-LOOKS_AT_ONCE = 16
-SLICES_A_SECOND = 100
-"""The rate is asked for in slices, not key by key (10 us each: a core at 100,000 keys/s) and not by the chunk (1,000 never fit into
-what is left of a second at 1,500 keys/s)."""
+OPEN, DOUBTFUL = TRY_AGAIN | {NO_ANSWER.code}, MAYBE_DONE | {NO_ANSWER.code}
+AT_ONCE = 16
+"""Looks, or single deletes, of all chunks together."""
+
+SINGLY: dict[str, DeleteOne] = {"conditional": delete_one, "looked at": delete_one_looked_at, "never": leave_alone}
 
 
 class VersionedDeleter:
-    """Every object stays behind a delete marker, whose version id is the answer. Each key counts as one request against the rate, as
-    the store counts it (HADOOP-17935)."""
+    """Every object stays behind a delete marker, whose version id is the answer. Thread-safe."""
 
-    def __init__(self, *, client: "S3Client", once: "S3Client", bucket: str, keys_per_second: int) -> None:
+    leaves_markers = True
+
+    def __init__(self, *, client: "S3Client", once: "S3Client", bucket: str, pace: Pace, way: Way = USUAL) -> None:
         """`client` retries by itself and only looks; `once` sends every request exactly once, and only deletes."""
-        self._client, self._once, self._bucket = client, once, bucket
-        self._limiter = Limiter(Rate(keys_per_second, Duration.SECOND))
-        self._slice = max(1, keys_per_second // SLICES_A_SECOND)
+        self._client, self._once, self._bucket, self.pace, self._way = client, quickened(once), bucket, pace, way
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="key")
 
     def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer] | None = None) -> list[Answer]:
+        """The rate for the keys of the first attempt was waited for already. Raises Interrupted when the run is being stopped while
+        something is still open; `known` then has all that is certain."""
         known = {} if known is None else known
         answers = {one.key: NO_ANSWER for one in planned} | known
         if unsettled:
-            answers |= self._looked_up([one for one in planned if one.key not in known])
+            answers |= self.settled([one for one in planned if one.key not in known])
+        again = unsettled
 
         def send_what_is_open() -> bool:
-            nonlocal unsettled
-            answers.update(self._send([one for one in planned if _open(answers[one.key])], again=unsettled, known=known))
-            unsettled = True
+            nonlocal again
+            answers.update(self._send([one for one in planned if _open(answers[one.key])], again=again, known=known))
+            again = True
             return any(map(_open, answers.values()))
 
-        Retrying(
-            retry=retry_if_result(bool),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.5, max=20),
-            retry_error_callback=_give_up,
-        )(send_what_is_open)
+        def wait_and_take(seconds: float) -> None:
+            self.pace.wait(seconds)
+            self.pace.take(sum(map(_open, answers.values())))
+
+        tried_until_done(send_what_is_open, sleep=wait_and_take)
         return [answers[one.key] for one in planned]
+
+    def settled(self, planned: Sequence[Planned]) -> dict[str, Answer]:
+        """Of these, the ones whose planned object does not stand any more; about the others nothing new is known."""
+        found = self._pool.map(lambda one: settle(self._client, self._bucket, one), planned)
+        return {one.key: answer for one, answer in zip(planned, found, strict=True) if answer is not None}
+
+    def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
+        refuse_unless_hidden(self._client, self._bucket, planned, answers)
 
     def _send(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer]) -> dict[str, Answer]:
         """`again`: an earlier request for these keys may still be on its way, so that `missing` and `changed` may be its doing (some
         stores answer 412, not 404, when there is nothing to match)."""
-        self._wait_for(len(planned))
         answers: dict[str, Answer] = {}
-        for key, answer in delete_chunk(self._once, self._bucket, planned):
+        began = monotonic()
+        for key, answer in self._asked(planned):
             answers[key] = answer or NO_ANSWER
             if not _open(answers[key]) and not _doubtful(answers[key], again=again):
                 known[key] = answers[key]  # at once: whatever breaks from here on, this marker's id is not lost
-        return answers | self._looked_up([one for one in planned if _doubtful(answers[one.key], again=again)])
+        if planned:
+            slowed = sum(answer.code in TOO_BUSY for answer in answers.values())
+            self.pace.answered(keys=len(planned), refused=slowed, seconds=monotonic() - began)
+        return answers | self.settled([one for one in planned if _doubtful(answers[one.key], again=again)])
 
-    def _wait_for(self, keys: int) -> None:
-        for first in range(0, keys, self._slice):
-            self._limiter.try_acquire(self._bucket, weight=min(self._slice, keys - first))
-
-    def _looked_up(self, planned: Sequence[Planned]) -> dict[str, Answer]:
-        """Of these, the ones whose planned object does not stand any more; about the others nothing new is known."""
-        with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-            found = pool.map(lambda one: settle(self._client, self._bucket, one), planned)
-            return {one.key: answer for one, answer in zip(planned, found, strict=True) if answer is not None}
+    def _asked(self, planned: Sequence[Planned]) -> Iterator[tuple[str, Answer | None]]:
+        singly = SINGLY[self._way.singly]
+        if self._way.together:
+            yield from delete_chunk(self._once, self._bucket, planned, alone=singly)
+            return
+        asked = {self._pool.submit(singly, self._once, self._bucket, one): one for one in planned}
+        try:
+            for done in as_completed(asked):
+                yield asked[done].key, done.result()
+        finally:
+            for left in asked:
+                left.cancel()
 
 
 def _open(answer: Answer) -> bool:
-    return answer == NO_ANSWER or answer.code in TRY_AGAIN
+    return answer.outcome == "failed" and answer.code in OPEN
 
 
 def _doubtful(answer: Answer, *, again: bool) -> bool:
-    return answer == NO_ANSWER or answer.code in MAYBE_DONE or (again and answer.outcome in ("missing", "changed"))
-
-
-def _give_up(_: RetryCallState) -> bool:
-    return True
+    if answer.outcome == "failed":
+        return answer.code in DOUBTFUL
+    return again and answer.outcome in ("missing", "changed")

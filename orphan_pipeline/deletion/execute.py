@@ -1,47 +1,96 @@
-"""Carries out one plan, chunk by chunk: intent, request, answers, outcome, next. It can be killed anywhere and run again: finished
-chunks are skipped, an unfinished one is settled first. Whether the plan may be carried out at all is decided before (authorise.py),
-what is said to the store is in deleter.py."""
+"""Carries out one plan, several chunks at once, each of them: rate, guards, intent, request, answers, outcome, guards. It can be killed
+anywhere and run again: finished chunks are skipped, unfinished ones are settled first. Chunk 0, the canary, goes alone and is looked at.
+Whether the plan may be carried out at all is decided before (authorise.py), what is said to the store is in deleter.py."""
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
-from itertools import groupby
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event, Lock
 from typing import Protocol
 
 import pyarrow.parquet as pq
 
+from orphan_pipeline.deletion.ending import Ended, Reason
+from orphan_pipeline.deletion.guards import Guard
 from orphan_pipeline.deletion.ledger import GONE, NO_MARKER, Answer, Ledger, LedgerPlan, Planned
+from orphan_pipeline.deletion.pace.pace import Interrupted, Pace
+from orphan_pipeline.deletion.stopping import Limits, Stop
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.progress import Progress
 
 PLAN_COLUMNS = ["chunk", "key", "etag", "size", "last_modified"]
 ROWS_A_READ = 10_000
+CANARY = 0
+READ_AHEAD = 2
+"""Chunks that wait for a worker."""
+
+LONGEST_SLEEP = 1.0
+"""Without looking at the kill switch and the hour."""
+
+Chunk = tuple[int, list[Planned]]
 
 
 class Deleter(Protocol):
-    """Makes the planned objects of one chunk go, or pretends to; one answer a key, in order. `unsettled`: an earlier run may have
-    sent this chunk already. `known`: the answers that are final, which it takes over and adds to as they come, so that they are not
-    lost with an exception."""
+    """How objects go in one mode, or seem to. Thread-safe: several chunks go at once.
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]: ...
+    `leaves_markers`: an object that is gone without a delete marker's id is lost, and stops the run."""
+
+    leaves_markers: bool
+
+    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+        """One answer a key, in order. `unsettled`: an earlier run may have sent this chunk already. `known`: the answers that are final,
+        which it takes over and adds to as they come, so that they are not lost with an exception."""
+        ...
+
+    def settled(self, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        """By looking only: what became of those of these keys whose planned object does not stand any more."""
+        ...
+
+    def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
+        """Of the canary: raises Refused unless the store shows what its answers said."""
+        ...
 
 
-def chunks_of(plan: Path) -> Iterator[tuple[int, list[Planned]]]:
+class Pretending:
+    """Dry run: nothing is sent."""
+
+    leaves_markers = False
+
+    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+        return [Answer("would_delete")] * len(planned)
+
+    def settled(self, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        return {}
+
+    def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
+        """There is nothing to see."""
+
+
+pretend = Pretending()
+
+
+def chunks_of(plan: Path) -> Iterator[Chunk]:
     """The plan's chunks in order, read in a stream: one chunk and one read-ahead are in memory.
 
     Raises ValueError when a chunk's rows do not stand together: the rest of it would be taken for finished, and never be deleted.
     """
     last = -1
-    batches = pq.ParquetFile(plan).iter_batches(batch_size=ROWS_A_READ, columns=PLAN_COLUMNS)
-    lines = (line for batch in batches for line in batch.to_pylist())
-    for chunk, members in groupby(lines, key=lambda line: line["chunk"]):
-        if chunk <= last:
-            raise ValueError(f"{plan}: chunk {chunk} comes after chunk {last}")
-        last = chunk
-        yield (
-            chunk,
-            [Planned(line["key"], line["etag"], line["size"], line["last_modified"]) for line in members],
-        )
+    members: list[Planned] = []
+    for batch in pq.ParquetFile(plan).iter_batches(batch_size=ROWS_A_READ, columns=PLAN_COLUMNS):
+        columns = [batch.column(name).to_pylist() for name in PLAN_COLUMNS]
+        for chunk, *row in zip(*columns, strict=True):
+            if chunk != last:
+                if members:
+                    yield last, members
+                if chunk < last:
+                    raise ValueError(f"{plan}: chunk {chunk} comes after chunk {last}")
+                last, members = chunk, []
+            members.append(Planned(*row))
+    if members:
+        yield last, members
 
 
 def execute_plan(
@@ -52,42 +101,185 @@ def execute_plan(
     run_id: str,
     deleter: Deleter,
     keys: int,
-    expires_at: datetime,
+    limits: Limits,
     report: Callable[[str], None],
-) -> None:
-    """Every chunk of the plan ends with an outcome in the ledger. Errors rise; what was done until then is recorded. Raises Refused
-    when the ledger is not `of` this plan, and when the plan expires on the way: one that has begun may finish until then, and no
-    longer (rule 9), and when a former run of it lost an object for good."""
+    guards: Sequence[Guard] = (),
+    pace: Pace | None = None,
+    concurrency: int = 1,
+    rest: timedelta = timedelta(0),
+) -> Ended:
+    """Carries out what of the plan has no outcome yet and says how far it came and why no further; that stands in the ledger too. Every
+    chunk that was begun has its outcome there, unless an error rises: then what was known until then.
+
+    Raises Refused when the ledger is not `of` this plan, when a former run of it lost an object for good, when the canary is not what
+    the store said, or when a guard says so."""
     ledger.begin(of)
-    if of.mode == "versioned":
-        _refuse_after_a_loss(ledger, of)
-    progress = Progress("deletion", "keys", report, total=keys)
-    for chunk, planned in chunks_of(plan):
-        if not ledger.finished(chunk):
-            if datetime.now(UTC) >= expires_at:
-                raise Refused(f"the plan expired at {expires_at:%Y-%m-%d %H:%M} UTC before chunk {chunk}: run a new sweep for the rest")
-            unsettled = ledger.intent(chunk) is not None
-            ledger.intend(chunk, run_id=run_id, at=datetime.now(UTC))
-            answers = _answered(chunk, planned, ledger=ledger, deleter=deleter, unsettled=unsettled)
-            ledger.record(chunk, planned, answers, at=datetime.now(UTC))
-            if of.mode == "versioned":
-                _stop_without_markers(chunk, planned, answers)
-        progress.add(len(planned))
-    progress.finish()
-
-
-def _answered(chunk: int, planned: Sequence[Planned], *, ledger: Ledger, deleter: Deleter, unsettled: bool) -> list[Answer]:
-    known = ledger.kept(chunk)
+    execution = _Execution(
+        ledger=ledger,
+        run_id=run_id,
+        deleter=deleter,
+        limits=limits,
+        guards=guards,
+        pace=pace,
+        rest=rest,
+        progress=Progress("deletion", "keys", report, total=keys),
+    )
     try:
-        return deleter(planned, unsettled=unsettled, known=known)
-    except BaseException:  # also of a cancelled run: without the id of its marker an object of ours could only be called `unknown`
-        ledger.keep(chunk, planned, known, at=datetime.now(UTC))
+        if deleter.leaves_markers:
+            _refuse_after_a_loss(ledger, of)
+        with ExitStack() as at_the_end:
+            for guard in reversed(guards):
+                at_the_end.callback(guard.finish)
+            execution.carry_out(chunks_of(plan), concurrency=concurrency)
+    except BaseException as error:  # a cancelled run too says how it ended
+        reason: Reason = "refused" if isinstance(error, Refused) else "failed" if isinstance(error, Exception) else "cancelled"
+        ledger.ended(execution.ended(reason, str(error).partition("\n")[0] or type(error).__name__))
         raise
+    ended = execution.ended(*(execution.stop or ("completed", "every chunk of the plan has an outcome")))
+    ledger.ended(ended)
+    report(f"deletion {ended}")
+    return ended
 
 
-def pretend(planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
-    """Dry run: nothing is sent."""
-    return [Answer("would_delete")] * len(planned)
+@dataclass(slots=True, kw_only=True)
+class _Execution:
+    """One run of one plan. What several workers change stands under `lock`."""
+
+    ledger: Ledger
+    run_id: str
+    deleter: Deleter
+    limits: Limits
+    guards: Sequence[Guard]
+    pace: Pace | None
+    rest: timedelta
+    progress: Progress
+    stopping: Event = field(default_factory=Event)
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    lock: Lock = field(default_factory=Lock)
+    stop: Stop | None = None
+    begun: int = 0
+    keys: int = 0
+    chunks: int = 0
+
+    def carry_out(self, chunks: Iterator[Chunk], *, concurrency: int) -> None:
+        with ThreadPoolExecutor(concurrency, thread_name_prefix="chunk") as pool:
+            under_way: set[Future[None]] = set()
+            try:
+                for number, planned in chunks:
+                    if number == CANARY:
+                        pool.submit(self._canary, planned).result()
+                    elif self.ledger.finished(number):
+                        self._count(planned)
+                    else:
+                        under_way.add(pool.submit(self._chunk, number, planned))
+                    if len(under_way) >= concurrency + READ_AHEAD:
+                        under_way = self._waited_for(under_way)
+                    if self.stopping.is_set():
+                        break
+                while under_way:
+                    under_way = self._waited_for(under_way)
+            except BaseException:
+                self._abandon()
+                raise
+        if self.stop is None:
+            self.progress.finish()
+
+    def ended(self, reason: Reason, words: str) -> Ended:
+        return Ended(
+            run_id=self.run_id,
+            reason=reason,
+            words=words,
+            began_at=self.began_at,
+            ended_at=datetime.now(UTC),
+            keys=self.keys,
+            chunks=self.chunks,
+            requests=self.pace.requests if self.pace is not None else 0,
+            slowed=self.pace.slowed if self.pace is not None else 0,
+        )
+
+    def _waited_for(self, under_way: set[Future[None]]) -> set[Future[None]]:
+        done, left = wait(under_way, return_when=FIRST_COMPLETED)
+        for future in done:
+            future.result()
+        return left
+
+    def _canary(self, planned: list[Planned]) -> None:
+        """Looked at in every run: the run in which it went may have been killed before it looked."""
+        if self.ledger.finished(CANARY):
+            self._count(planned)
+        else:
+            self._chunk(CANARY, planned)
+        if self.ledger.finished(CANARY):
+            lines = self.ledger.recorded(CANARY)
+            self.deleter.verify([one for one, _ in lines], [answer for _, answer in lines])
+
+    def _abandon(self) -> None:
+        """The other workers bring the chunk in hand to its outcome if they can do so without waiting, and begin no other."""
+        self.stopping.set()
+        if self.pace is not None:
+            self.pace.stopping.set()
+
+    def _chunk(self, number: int, planned: list[Planned]) -> None:
+        try:
+            self._carry_out(number, planned)
+        except BaseException:
+            self._abandon()  # here, not where the error is seen: the next chunk may have this very worker
+            raise
+
+    def _carry_out(self, number: int, planned: list[Planned]) -> None:
+        if not self._may_begin(len(planned)):
+            return
+        known = self.ledger.kept(number)
+        unsettled = self.ledger.intent(number) is not None
+        held = self._held(number, [one for one in planned if one.key not in known])
+        if unsettled and held:  # an earlier run may have made them go before anybody held them
+            held |= self.deleter.settled([one for one in planned if one.key in held])
+        self.ledger.intend(number, run_id=self.run_id, at=datetime.now(UTC))
+        try:
+            sent = [one for one in planned if one.key not in held]
+            given = self.deleter(sent, unsettled=unsettled, known=known) if sent else []
+            answered = dict(zip((one.key for one in sent), given, strict=True))
+        except BaseException as error:  # also of a cancelled run: without its marker's id, an object of ours could only be called `unknown`
+            self.ledger.keep(number, planned, known, at=datetime.now(UTC))
+            if isinstance(error, Interrupted):
+                return
+            raise
+        answers = [held.get(one.key) or answered[one.key] for one in planned]
+        self.ledger.record(number, planned, answers, at=datetime.now(UTC))
+        self._count(planned, done=True)
+        if self.deleter.leaves_markers:
+            _stop_without_markers(number, planned, answers)
+        for guard in self.guards:
+            guard.after(number, planned, answers)
+        self.stopping.wait(self.rest.total_seconds())
+
+    def _may_begin(self, coming: int) -> bool:
+        """Waits for the rate; the limits are looked at last, so that no chunk is begun after an hour that has come meanwhile."""
+        while not self.stopping.is_set():
+            with self.lock:
+                stop = self.limits.reached(begun=self.begun, coming=coming)
+                if stop is not None:
+                    self.stop = self.stop or stop
+                    self.stopping.set()
+                    return False
+                pause = 0.0 if self.pace is None else self.pace.try_take(coming)
+                if not pause:
+                    self.begun += coming
+                    return True
+            self.stopping.wait(min(pause, LONGEST_SLEEP))
+        return False
+
+    def _held(self, number: int, planned: list[Planned]) -> dict[str, Answer]:
+        held: dict[str, Answer] = {}
+        for guard in self.guards:
+            held |= guard.before(number, [one for one in planned if one.key not in held])
+        return held
+
+    def _count(self, planned: Sequence[Planned], *, done: bool = False) -> None:
+        with self.lock:
+            self.progress.add(len(planned))
+            self.keys += len(planned) * done
+            self.chunks += done
 
 
 def _refuse_after_a_loss(ledger: Ledger, of: LedgerPlan) -> None:

@@ -3,7 +3,8 @@ before the next chunk; a run killed in between finds an intent without an outcom
 
 `plan.json`: whose ledger it is. `{chunk}.intent.json`: run, time. `{chunk}.partial.parquet`: the answers that were final when a run
 broke off in the chunk; the next run takes them over. `{chunk}.parquet`, one row a key: key, etag, size, last_modified
-(as planned), outcome, version_id (of the delete marker), code (the store's own word), at (UTC), copy and copy_version (in quarantine).
+(as planned), outcome, version_id (of the delete marker), code (the store's own word), at (UTC). `{run_id}.run.json`: how one run
+ended (ending.py).
 
 | outcome | meaning |
 |---|---|
@@ -21,14 +22,15 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import TIME
@@ -47,13 +49,14 @@ LEDGER = pa.schema(
         column("last_modified", TIME, "as planned"),
         column("outcome", pa.string(), "what became of it, by the store's own answer"),
         column("version_id", pa.string(), "of the delete marker", nullable=True),
-        column("code", pa.string(), "the store's error code, or SettledByLooking", nullable=True),
+        column("code", pa.string(), "the store's error code; SettledByLooking, Unconditional; why it was held", nullable=True),
         column("at", TIME, "when it was recorded"),
         column("copy", pa.string(), "s3://bucket/key of the copy in quarantine", nullable=True),
         column("copy_version", pa.string(), "its version id, where the quarantine keeps versions", nullable=True),
     ]
 )
 PLAN = "plan.json"
+RUN = ".run.json"
 GONE = ("deleted", "unknown")
 NO_MARKER = (None, "null")
 """What a store answers when versioning is off or suspended (SeaweedFS and S3 give the marker the id `null`: the object is lost)."""
@@ -88,9 +91,6 @@ class Answer:
     code: str | None = None
     copy: str | None = None
     copy_version: str | None = None
-
-
-OF_AN_ANSWER = tuple(field.name for field in fields(Answer))[1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class Ledger:
         elif replace(noted, mode=plan.mode, quarantine=plan.quarantine) == plan and noted != plan:
             began, now = (" ".join(filter(None, (one.mode, one.quarantine))) for one in (noted, plan))
             raise Refused(
-                f"plan {plan.digest[:12]} of {plan.prefix} was begun in mode {began}, found {now}: set it back, or run a new sweep"
+                f"plan {plan.digest[:12]} of {plan.prefix} was begun in mode {began}, found {now}: set it back or run a new sweep"
             )
         elif noted != plan:
             raise Refused(f"{self.folder}: found the ledger of {noted}, expected that of {plan}")
@@ -144,6 +144,20 @@ class Ledger:
         """None for a ledger that nothing has gone into."""
         path = self.folder / PLAN
         return read_document(path, LedgerPlan) if path.is_file() else None
+
+    def ended(self, end: Ended) -> None:
+        """Notes how a run ended; what it did stands in the chunks."""
+        write_document(self.folder / f"{end.run_id}{RUN}", Ended, end)
+
+    def endings(self) -> list[Ended]:
+        """How the runs of this plan ended, in the order in which they did. One that was killed left nothing."""
+        found = [read_document(path, Ended) for path in self.folder.glob(f"*{RUN}")]
+        return sorted(found, key=lambda end: end.ended_at)
+
+    def recorded(self, chunk: int) -> list[tuple[Planned, Answer]]:
+        """What a finished chunk says of each key."""
+        lines = pq.ParquetFile(self._outcome(chunk)).read().to_pylist()
+        return [(_planned(line), _answer(line)) for line in lines]
 
     def finished(self, chunk: int) -> bool:
         return self._outcome(chunk).is_file()
@@ -173,7 +187,7 @@ class Ledger:
         if not self._partial(chunk).is_file():
             return {}
         lines = pq.ParquetFile(self._partial(chunk)).read().to_pylist()
-        return {line["key"]: Answer(line["outcome"], **{name: line.get(name) for name in OF_AN_ANSWER}) for line in lines}
+        return {line["key"]: _answer(line) for line in lines}
 
     def record(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer], *, at: datetime) -> None:
         """The outcome of every key of the chunk, whole or absent."""
@@ -232,7 +246,24 @@ class Ledger:
         return self.folder / f"{chunk:08d}.partial.parquet"
 
 
+OF_PLANNED = tuple(field.name for field in fields(Planned))
+OF_ANSWER = tuple(field.name for field in fields(Answer))
+
+
+def _planned(line: Mapping[str, Any]) -> Planned:
+    return Planned(**{name: line[name] for name in OF_PLANNED})
+
+
+def _answer(line: Mapping[str, Any]) -> Answer:
+    return Answer(**{name: line[name] for name in OF_ANSWER})
+
+
 def _write(file: Path, planned: Sequence[Planned], answers: Sequence[Answer], *, at: datetime) -> None:
-    lines = [{**asdict(one), **asdict(answer), "at": at} for one, answer in zip(planned, answers, strict=True)]
+    lines = list(zip(planned, answers, strict=True))
+    columns: dict[str, list[Any]] = {
+        **{name: [getattr(one, name) for one, _ in lines] for name in OF_PLANNED},
+        **{name: [getattr(answer, name) for _, answer in lines] for name in OF_ANSWER},
+        "at": [at] * len(lines),
+    }
     with written_whole(file) as unfinished:
-        pq.write_table(pa.Table.from_pylist(lines, schema=LEDGER), unfinished, compression="zstd")
+        pq.write_table(pa.Table.from_pydict(columns, schema=LEDGER), unfinished, compression="zstd")

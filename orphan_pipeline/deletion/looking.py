@@ -1,7 +1,9 @@
 """What stands under a key right now, object or delete marker, as the store itself says."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -9,6 +11,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NOT_FOUND = 404
+XML_CANNOT_CARRY = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
+UNREADABLE = "\ufffd"
+"""What SeaweedFS lists in the place of such a character."""
+
+SEAWEEDFS_VERSIONS = ".versions/"
+"""SeaweedFS keeps the versions of `k` in a folder `k.versions` and lists them in its place, after `k-…`: where a page of other keys that
+begin with `k` comes first, the next page begins beyond `k`, and its versions appear in no listing but that of their folder (4.48, seen)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +46,40 @@ def look(client: "S3Client", bucket: str, key: str) -> Current:
 
 
 def look_behind(client: "S3Client", bucket: str, key: str) -> Current:
-    """One listing of the key's versions (more only where very many keys begin with this one): also says what a marker hides."""
-    marker = None
+    """A listing of the key's versions, newest first: also says what a marker hides. One request, unless the key has very many versions
+    or, on a store that does not list in byte order, many other keys begin with it."""
+    marker = behind = None
     markers: frozenset[str] = frozenset()
-    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
-        for found in page.get("DeleteMarkers", []):
-            if found["Key"] == key:
-                markers |= {found["VersionId"]}
-                marker = found["VersionId"] if found["IsLatest"] else marker
-        for version in page.get("Versions", []):
-            if version["Key"] == key:  # the newest of them comes first
-                etag = version["ETag"].strip('"')
-                if version["IsLatest"]:
-                    return Current(etag=etag, markers=markers)
-                return Current(marker=marker, behind=etag, markers=markers)
-    return Current(marker=marker, markers=markers)
+    for entry, is_marker in _versions(client, bucket, key):
+        if is_marker:
+            markers |= {entry["VersionId"]}
+            marker = entry["VersionId"] if entry["IsLatest"] else marker
+        elif behind is None:
+            behind = entry["ETag"].strip('"')
+            if entry["IsLatest"]:
+                return Current(etag=behind, markers=markers)
+    return Current(marker=marker, behind=behind, markers=markers)
+
+
+def _versions(client: "S3Client", bucket: str, key: str) -> Iterator[tuple[Any, bool]]:
+    """The key's markers and versions, each with whether it is a marker; of a page the markers come first."""
+    latest = False
+    page: Any = {}
+    asked: dict[str, Any] = {"Bucket": bucket, "Prefix": key}
+    while True:
+        page = client.list_object_versions(**asked)
+        for entry, is_marker in _of(page, key):
+            latest = latest or entry["IsLatest"]
+            yield entry, is_marker
+        # In byte order the key itself comes before all that begin with it: only a page that ends within its versions leads to more.
+        if not page.get("IsTruncated") or page.get("NextKeyMarker") != key:
+            break
+        asked |= {"KeyMarker": key, "VersionIdMarker": page["NextVersionIdMarker"]}
+    listed_as = XML_CANNOT_CARRY.sub(UNREADABLE, key)
+    if not latest and (page.get("IsTruncated") or listed_as != key):
+        yield from _of(client.list_object_versions(Bucket=bucket, Prefix=key + SEAWEEDFS_VERSIONS), key, listed_as)
+
+
+def _of(page: Any, *names: str) -> Iterator[tuple[Any, bool]]:
+    yield from ((entry, True) for entry in page.get("DeleteMarkers", []) if entry["Key"] in names)
+    yield from ((entry, False) for entry in page.get("Versions", []) if entry["Key"] in names)

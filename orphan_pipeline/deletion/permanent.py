@@ -16,9 +16,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from orphan_pipeline.deletion.execute import Deleter
 from orphan_pipeline.deletion.ledger import NO_MARKER, Answer, Planned
-from orphan_pipeline.deletion.looking import NOT_FOUND
+from orphan_pipeline.deletion.looking import NOT_FOUND, XML_CANNOT_CARRY
 from orphan_pipeline.deletion.preflight import Versioning
-from orphan_pipeline.deletion.requests import TRY_AGAIN, XML_CANNOT_CARRY
+from orphan_pipeline.deletion.requests import TRY_AGAIN
 from orphan_pipeline.deletion.settle import BY_LOOKING
 from orphan_pipeline.errors import Refused
 

@@ -1,44 +1,116 @@
 """What is said to the store when objects are deleted or their markers removed, and how its answer is read: every delete carries the
 planned ETag, every key gets its own answer (rule 11). Nothing here decides whether a key may go."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
+from tenacity.nap import sleep as plain_sleep
+from urllib3.exceptions import HTTPError
 
 from orphan_pipeline.deletion.ledger import Answer, Planned
-from orphan_pipeline.deletion.looking import look
+from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY, look
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-XML_CANNOT_CARRY = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
-"""One such key fails a whole DeleteObjects request as MalformedXML (boto3 issue 2005), so they go one by one, in the URL."""
 
 NOT_THE_PLANNED_OBJECT = frozenset({"PreconditionFailed", "412"})
 GONE = frozenset({"NoSuchKey", "404"})
 MAYBE_DONE = frozenset({"InternalError", "RequestTimeout", "ConditionalRequestConflict", "OperationAborted"})
 """Errors of one key after which it may be gone all the same: to be looked up before anything is sent again."""
 
-TRY_AGAIN = MAYBE_DONE | {"SlowDown", "ServiceUnavailable"}
-"""Errors of one key that pass; of the last two the S3 API reference says that the store did not act."""
+TOO_BUSY = frozenset(
+    {"SlowDown", "SlowDownWrite", "ServiceUnavailable", "TooManyRequests", "Throttling", "ThrottlingException", "503", "429"}
+)
+"""The S3 API reference says of the first ones that the store did not act; the others are what gateways and other stores say. Should one
+have acted all the same, the next request, which has the ETag too, is told that nothing matches, and the key is looked up."""
+
+TRY_AGAIN = MAYBE_DONE | TOO_BUSY
+"""Errors of one key that pass. All others are final: AccessDenied (object lock and MFA delete answer so too), InvalidRequest, …"""
+
+UNREADABLE = (BotoCoreError, ResponseParserError, HTTPError)
+"""No answer, or none that can be read: cut off, or no XML."""
 
 SERVER_FAILED = 500
+TOO_MANY = 429
+UNCONDITIONAL = "Unconditional"
+ATTEMPTS = 10
+LONGEST_WAIT = 20.0
 
 
-def delete_chunk(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> Iterator[tuple[str, Answer | None]]:
+DeleteOne = Callable[["S3Client", str, Planned], Answer | None]
+
+
+def tried_until_done(attempt: Callable[[], bool], *, attempts: int = ATTEMPTS, sleep: Callable[[float], None] = plain_sleep) -> bool:
+    """Calls `attempt`, which says whether anything is still open, until nothing is, with longer and longer waits; gives up after
+    `attempts`. Whether all was done."""
+    retrying = Retrying(
+        retry=retry_if_result(bool),
+        stop=stop_after_attempt(attempts),
+        wait=wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT),
+        retry_error_callback=_still_open,
+        sleep=sleep,
+    )
+    return not retrying(attempt)
+
+
+def _still_open(_: RetryCallState) -> bool:
+    return True
+
+
+def delete_chunk(
+    client: "S3Client", bucket: str, planned: Sequence[Planned], *, alone: DeleteOne | None = None
+) -> Iterator[tuple[str, Answer | None]]:
     """One answer a key, each as soon as it is there; None where no answer came: the request was lost, the server failed, or its
     answer does not mention the key. Of such a key nothing is known, and what stands in the store has to be looked up.
 
-    boto3's ClientError rises when the store refuses the whole request (no permission, no such bucket): then nothing was done by it.
+    One key that XML cannot carry fails a whole DeleteObjects request (MalformedXML; boto3 issue 2005): such keys go one by one, in the
+    URL, by `alone`. boto3's ClientError rises when the store refuses the whole request (no permission, no such bucket): then nothing was
+    done by it.
     """
-    together = [one for one in planned if not XML_CANNOT_CARRY.search(one.key)]
+    together: list[Planned] = []
+    singly: list[Planned] = []
+    for one in planned:
+        (singly if XML_CANNOT_CARRY.search(one.key) else together).append(one)
     answers = _delete_together(client, bucket, together) if together else {}
     yield from ((one.key, answers.get(one.key)) for one in together)
-    for one in planned:
-        if XML_CANNOT_CARRY.search(one.key):
-            yield one.key, _delete_one(client, bucket, one)
+    yield from ((one.key, (alone or delete_one)(client, bucket, one)) for one in singly)
+
+
+def delete_one(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
+    """A single conditional delete. A refusal is this key's answer, whatever it is: it must not take the answers of other keys along."""
+    try:
+        response = client.delete_object(Bucket=bucket, Key=one.key, IfMatch=f'"{one.etag}"')
+    except UNREADABLE:
+        return None
+    except ClientError as error:
+        refused = _of_whole_request(error)
+        if refused is not None and refused.outcome == "changed" and look(client, bucket, one.key).etag is None:
+            return Answer("missing", code=refused.code)  # some stores answer 412, not 404, when there is nothing to match
+        return refused
+    return Answer("deleted", version_id=response.get("VersionId"))
+
+
+def delete_one_looked_at(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
+    """For stores that ignore every condition: whether the planned object stands is looked at right before, which leaves a moment in
+    which another may take its place. The ledger's code says so."""
+    try:
+        current = look(client, bucket, one.key)
+        if current.etag != one.etag:
+            return Answer("missing" if current.etag is None else "changed", code="LookedBefore")
+        response = client.delete_object(Bucket=bucket, Key=one.key)
+    except UNREADABLE:
+        return None
+    except ClientError as error:
+        return _of_whole_request(error)
+    return Answer("deleted", version_id=response.get("VersionId"), code=UNCONDITIONAL)
+
+
+def leave_alone(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
+    """For keys that would have to go alone, to a store that ignores the ETag there."""
+    return Answer("failed", code="NoConditionalDelete")
 
 
 def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str]:
@@ -62,45 +134,45 @@ def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) 
     return refused
 
 
-def _delete_together(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> dict[str, Answer | None]:
+def _delete_together(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> Mapping[str, Answer | None]:
     try:
         response = client.delete_objects(
             Bucket=bucket,
             Delete={"Objects": [{"Key": one.key, "ETag": f'"{one.etag}"'} for one in planned], "Quiet": False},
         )
-    except BotoCoreError:
+    except UNREADABLE:
         return {}
     except ClientError as error:
-        if not _server_failed(error):
+        if error.response["Error"].get("Code") == "MalformedXML":
+            return _bisected(client, bucket, planned)
+        answer = _of_whole_request(error)
+        if answer is not None and answer.code not in TRY_AGAIN:
             raise
-        return {}
+        return dict.fromkeys((one.key for one in planned), answer)
     answers: dict[str, Answer | None] = {
         deleted["Key"]: Answer("deleted", version_id=deleted.get("DeleteMarkerVersionId")) for deleted in response.get("Deleted", [])
     }
     for refused in response.get("Errors", []):
-        answers[refused["Key"]] = _refusal(refused.get("Code", "no code"))
+        answers[refused.get("Key", "")] = _refusal(refused.get("Code", "no code"))
     return answers
 
 
-def _delete_one(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
-    """A refusal is this key's answer, whatever it is: it must not take the answers of the keys before it along."""
-    try:
-        response = client.delete_object(Bucket=bucket, Key=one.key, IfMatch=f'"{one.etag}"')
-    except BotoCoreError:
+def _bisected(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> Mapping[str, Answer | None]:
+    """The store could not read the request and did nothing: the key that it cannot read goes by itself, the others together."""
+    if len(planned) == 1:
+        return {planned[0].key: delete_one(client, bucket, planned[0])}
+    middle = len(planned) // 2
+    return {**_delete_together(client, bucket, planned[:middle]), **_delete_together(client, bucket, planned[middle:])}
+
+
+def _of_whole_request(error: ClientError) -> Answer | None:
+    """None when the store may have acted all the same."""
+    code, status = error.response["Error"].get("Code", "no code"), error.response["ResponseMetadata"]["HTTPStatusCode"]
+    if code in TOO_BUSY or status == TOO_MANY:
+        return Answer("failed", code=code if code in TOO_BUSY else str(TOO_MANY))
+    if status >= SERVER_FAILED or code in MAYBE_DONE:
         return None
-    except ClientError as error:
-        if _server_failed(error):
-            return None
-        refused = _refusal(error.response["Error"]["Code"])
-        if refused.outcome == "changed" and look(client, bucket, one.key).etag is None:
-            return Answer("missing", code=refused.code)  # some stores answer 412, not 404, when there is nothing to match
-        return refused
-    return Answer("deleted", version_id=response.get("VersionId"))
-
-
-def _server_failed(error: ClientError) -> bool:
-    """Then it may have acted all the same."""
-    return error.response["ResponseMetadata"]["HTTPStatusCode"] >= SERVER_FAILED
+    return _refusal(code)
 
 
 def _refusal(code: str) -> Answer:

@@ -2,13 +2,14 @@
 
     {bucket}/sweeps/{sweep_id}/{inventory,references,dangling,orphans}/   each with its Parquet and a stage.json
     {bucket}/sweeps/{sweep_id}/manifest.json                             written last: without it the sweep does not exist
-    {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet)
+    {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet), {run_id}.run.json
     {bucket}/dry_runs/{plan_digest}/…                                     the same, for runs that only pretend
     {bucket}/restores/{restore_id}/restore.json, {chunk}.parquet
     {bucket}/releases/{release_id}/release.json, released.parquet
     {bucket}/purges/{purge_id}/{chunk}.parquet
     {bucket}/quarantines/{name}.json                                     every quarantine that was ever used
     {bucket}/approvals/{digest}.json
+    {bucket}/STOP                                                         while it is there, nothing is deleted; its text is the reason
 
 What the files hold is documented beside the code that writes them.
 """
@@ -142,6 +143,10 @@ class BucketLake:
     def quarantines(self) -> list[Path]:
         """What is remembered of quarantines, of every bucket in the lake: whatever lies there is no orphan of any of them."""
         return sorted(self.root.parent.glob("*/quarantines/*.json"))
+
+    @property
+    def kill_switch(self) -> Path:
+        return self.root / "STOP"
 
     def approval(self, digest: str) -> Path:
         return self.root / "approvals" / f"{digest}.json"

@@ -1,13 +1,22 @@
 """Settings of how deletable keys are deleted, and of how it can be taken back."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from orphan_pipeline.settings import checks
-from orphan_pipeline.settings.part import Count, Part, Text
-from orphan_pipeline.settings.values import DurationRange, Expected, Later, OneOf, mistakes_below
+from orphan_pipeline.settings.part import Count, Flag, Part, Text
+from orphan_pipeline.settings.values import DurationRange, Expected, Later, OneOf, mistake, mistakes_below
+
+HOUR = 'an hour of the day such as "06:00"'
+
+
+def hour_of_day(text: str) -> str:
+    if not re.fullmatch("(?:[01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise mistake(f"expected {HOUR}")
+    return text
 
 
 class DeletionSettings(Part):
@@ -23,16 +32,28 @@ class DeletionSettings(Part):
         default=timedelta(days=14), description="How long a deleted object can still be brought back."
     )
     max_deletions: Count = Field(
-        default=1_000_000, description="The most objects that one sweep deletes: oldest first, the rest next time."
+        default=1_000_000, description="The most objects that one sweep plans and one run deletes: oldest first, the rest next time."
     )
     max_keys_per_second: Annotated[int, Field(strict=True, ge=1, le=100_000), Expected("a whole number from 1 to 100000")] = Field(
-        default=3000, description="The most keys that one run deletes in a second; runs of several prefixes at once each have it."
+        default=3000,
+        description="The most keys deleted in a second, by all runs of this bucket on all `hosts`; fewer where the store says SlowDown.",
     )
-    concurrency: Annotated[None, Later("parallel deletion")] = Field(
-        default=None, exclude=True, description="How many chunks are deleted at once."
+    hosts: Annotated[int, Field(strict=True, ge=1, le=1000), Expected("a whole number from 1 to 1000")] = Field(
+        default=1, description="On how many hosts runs of this bucket delete at once: each takes its share of `max_keys_per_second`."
     )
-    not_after: Annotated[None, Later("an hour at which deletion ends")] = Field(
-        default=None, exclude=True, description="The hour of the day after which no chunk is begun."
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=32), Expected("a whole number from 1 to 32")] = Field(
+        default=8, description="How many chunks of one prefix are deleted at once."
+    )
+    rest: Annotated[timedelta, DurationRange(at_most=timedelta(hours=1))] = Field(
+        default=timedelta(0), description="How long each of them pauses after a chunk."
+    )
+    not_after: Annotated[Text, AfterValidator(hour_of_day), Expected(HOUR)] | None = Field(
+        default=None,
+        description="The hour of the day, in the schedule's time zone, after which no chunk is begun for 12 hours. Left out: at any hour.",
+    )
+    allow_unconditional_delete: Flag = Field(
+        default=False,
+        description="Whether to delete even from a store that honours no ETag on a delete: each object is then looked at right before.",
     )
     recheck_max_age: Annotated[None, Later("asking the databases again before a chunk")] = Field(
         default=None,
@@ -41,9 +62,6 @@ class DeletionSettings(Part):
     )
     after_chunk: Annotated[None, Later("calling hooks after a chunk")] = Field(
         default=None, exclude=True, description="Functions called after each chunk."
-    )
-    allow_unconditional_delete: Annotated[None, Later("unconditional deletion")] = Field(
-        default=None, exclude=True, description="Whether to delete from stores that ignore the ETag condition."
     )
     quarantine: Annotated[Text, AfterValidator(checks.quarantine_location), Expected("s3://bucket/prefix/")] | None = Field(
         default=None,

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orphan_pipeline.deletion.ledger import Busy, Ledger
+from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY
 from orphan_pipeline.deletion.quarantine.place import Place, Quarantine
-from orphan_pipeline.deletion.requests import XML_CANNOT_CARRY
 from orphan_pipeline.duck import arrow_batches, duck, rows
 from orphan_pipeline.inventory.columns import TIME
 from orphan_pipeline.inventory.snapshot import Amount

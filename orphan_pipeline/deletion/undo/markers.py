@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
-
 from orphan_pipeline.deletion.ledger import NO_MARKER
-from orphan_pipeline.deletion.looking import Current, look
-from orphan_pipeline.deletion.requests import GONE as NOTHING_THERE
-from orphan_pipeline.deletion.requests import NOT_THE_PLANNED_OBJECT, TRY_AGAIN, remove_markers
+from orphan_pipeline.deletion.looking import Current
+from orphan_pipeline.deletion.requests import TRY_AGAIN, remove_markers, tried_until_done
 from orphan_pipeline.deletion.undo.outcomes import Line, Restored, Result
 from orphan_pipeline.deletion.undo.standing import current_etags, current_of
+from orphan_pipeline.deletion.wire import quickened
 from orphan_pipeline.errors import Refused
 
 if TYPE_CHECKING:
@@ -27,13 +24,9 @@ def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Execu
     """One result a line, in order; `lines` ascend by key. Raises Refused when the store stays too busy."""
     before = dict(zip((line["key"] for line in lines), current_of(client, bucket, [line["key"] for line in lines], pool), strict=True))
     ours = [line for line in lines if _ours_to_remove(line, before[line["key"]])]
-    refused = _remove(client, bucket, {line["key"]: line["version_id"] for line in ours})
+    refused = _remove(quickened(client), bucket, {line["key"]: line["version_id"] for line in ours})
     gone = [line["key"] for line in ours if line["key"] not in refused]
     after = before | dict(zip(gone, current_etags(client, bucket, gone, pool), strict=True))
-    for line in ours:
-        key = line["key"]
-        if _unseen(line, before[key]) and after[key].etag not in (None, line["etag"]):
-            after[key] = _hidden_again(client, bucket, key, after[key])
     return [
         Result("refused", refused[line["key"]]) if line["key"] in refused else Result(_outcome(line, after[line["key"]])) for line in lines
     ]
@@ -45,24 +38,7 @@ def _ours_to_remove(line: Line, current: Current) -> bool:
     if ours in NO_MARKER:  # an object can have the version id `null` too, so that removing it could remove an object
         return False
     planned_is_next = line["etag"] == (current.etag if current.marker is None else current.behind)
-    return _unseen(line, current) or (ours in current.markers and current.marker in (None, ours) and planned_is_next)
-
-
-def _unseen(line: Line, current: Current) -> bool:
-    """The store shows neither object nor marker. That can be the truth, and then to remove the marker has no effect; or it does not list
-    this key (see standing.py), and then the marker hides the planned object, on whose ETag its delete was conditional."""
-    return current.etag is None and current.marker is None and current.behind in (None, line["etag"])
-
-
-def _hidden_again(client: "S3Client", bucket: str, key: str, current: Current) -> Current:
-    """The planned version was lost and the store did not show it: what came up in its place is an older one that nobody asked for."""
-    try:
-        client.delete_object(Bucket=bucket, Key=key, IfMatch=f'"{current.etag}"')
-    except ClientError as error:
-        if error.response["Error"].get("Code") not in NOT_THE_PLANNED_OBJECT | NOTHING_THERE:
-            raise
-        return look(client, bucket, key)
-    return Current()
+    return ours in current.markers and current.marker in (None, ours) and planned_is_next
 
 
 def _remove(client: "S3Client", bucket: str, markers: dict[str, str]) -> dict[str, str]:
@@ -77,17 +53,9 @@ def _remove(client: "S3Client", bucket: str, markers: dict[str, str]) -> dict[st
             left.pop(key, None)
         return bool(left)
 
-    Retrying(
-        retry=retry_if_result(bool),
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.5, max=20),
-        retry_error_callback=_give_up,
-    )(remove_the_rest)
+    if not tried_until_done(remove_the_rest, attempts=ATTEMPTS):
+        raise Refused(f"restore: the store is still too busy to remove delete markers after {ATTEMPTS} attempts: run it again later")
     return final
-
-
-def _give_up(_: RetryCallState) -> bool:
-    raise Refused(f"restore: the store is still too busy to remove delete markers after {ATTEMPTS} attempts: run it again later")
 
 
 def _outcome(line: Line, current: Current) -> Restored:

@@ -1,7 +1,8 @@
 """What stands under the keys of a chunk: by one listing over their range where they are dense, key by key where they are not.
 
-A listing is only believed in what it shows, never in what it does not: SeaweedFS leaves out the versions of a key when more than a page
-of other keys begin with it (`a` beside a thousand `a-1`), and another store may list in another order.
+A listing over a range is only believed in what it shows, never in what it does not: SeaweedFS leaves out the versions of a key when more
+than a page of other keys begin with it (`a` beside a thousand `a-1`), and another store may list in another order. What is not shown is
+looked at by itself.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

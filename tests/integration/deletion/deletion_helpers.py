@@ -1,6 +1,6 @@
 """Objects put, planned, deleted and looked at on a real store, for the tests of deletion and restore."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,9 +14,15 @@ import pyarrow.parquet as pq
 from boto3.session import Session
 from botocore.config import Config
 
+from orphan_pipeline.deletion.abilities import USUAL, Way
 from orphan_pipeline.deletion.deleter import VersionedDeleter
+from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import execute_plan
+from orphan_pipeline.deletion.guards import Guard
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
+from orphan_pipeline.deletion.pace.pace import Pace
+from orphan_pipeline.deletion.pace.shared import file_of
+from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
 from orphan_pipeline.deletion.undo.restore import Which, restore, restore_selected
 from orphan_pipeline.deletion.undo.selection import Selection
@@ -71,12 +77,20 @@ def client_of(store: ObjectStore, *, attempts: int = 5, endpoint: str | None = N
     )
 
 
-def deleter_of(store: ObjectStore, bucket: str, *, rate: int = 100_000, endpoint: str | None = None) -> VersionedDeleter:
+def pace_of(bucket: str, *, rate: float = 1_000_000) -> Pace:
+    """One file a bucket, as in a run; every test has buckets of its own."""
+    return Pace(file_of("tests", bucket), ceiling=rate)
+
+
+def deleter_of(
+    store: ObjectStore, bucket: str, *, pace: Pace | None = None, endpoint: str | None = None, way: Way = USUAL
+) -> VersionedDeleter:
     return VersionedDeleter(
         client=client_of(store),
         once=client_of(store, attempts=1, endpoint=endpoint),
         bucket=bucket,
-        keys_per_second=rate,
+        pace=pace or pace_of(bucket),
+        way=way,
     )
 
 
@@ -150,12 +164,25 @@ def announced(started: Connection, work: Callable[..., None], *arguments: Any) -
 
 def carry_out(store: ObjectStore, bucket: str, plan: Path, folder: Path) -> None:
     """Runs in a process of its own, which is killed."""
-    execute(plan, Ledger(folder), deleter_of(store, bucket))
+    execute(plan, Ledger(folder), deleter_of(store, bucket), concurrency=4)
 
 
-def execute(plan: Path, ledger: Ledger, deleter: VersionedDeleter, *, prefix: str = "a/") -> None:
-    of = plan_named(ledger.folder.name, prefix=prefix)
-    execute_plan(plan, ledger=ledger, of=of, run_id="run", deleter=deleter, keys=1, expires_at=NEVER, report=_silent)
+def execute(
+    plan: Path, ledger: Ledger, deleter: VersionedDeleter, *, prefix: str = "a/", concurrency: int = 1, guards: Sequence[Guard] = ()
+) -> Ended:
+    return execute_plan(
+        plan,
+        ledger=ledger,
+        of=plan_named(ledger.folder.name, prefix=prefix),
+        run_id="run",
+        deleter=deleter,
+        keys=1,
+        limits=Limits(expires_at=NEVER),
+        report=_silent,
+        pace=deleter.pace,
+        concurrency=concurrency,
+        guards=guards,
+    )
 
 
 def bring_back(store: ObjectStore, bucket: str, ledgers: list[str], folder: Path) -> None:

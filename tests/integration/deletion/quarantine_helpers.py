@@ -13,6 +13,7 @@ from orphan_pipeline.deletion.ledger import Ledger, Planned
 from orphan_pipeline.deletion.quarantine.copying import LARGEST_COPY, Copier
 from orphan_pipeline.deletion.quarantine.deleter import QuarantineDeleter
 from orphan_pipeline.deletion.quarantine.place import Quarantine
+from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.demo.servers import ObjectStore
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def execute_into(plan: Path, ledger: Ledger, deleter: Any, quarantine: str, *, m
         mode=mode,
         quarantine=quarantine or None,
     )
-    execute_plan(plan, ledger=ledger, of=of, run_id="run", deleter=deleter, keys=1, expires_at=NEVER, report=_silent)
+    execute_plan(plan, ledger=ledger, of=of, run_id="run", deleter=deleter, keys=1, limits=Limits(expires_at=NEVER), report=_silent)
 
 
 def _silent(_: str) -> None:

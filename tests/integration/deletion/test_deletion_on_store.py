@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
-from deletion_helpers import Standing, client_of, deleter_of, execute, put, recorded, standing, write_plan
+from deletion_helpers import Standing, client_of, deleter_of, execute, pace_of, put, recorded, standing, write_plan
 
-from orphan_pipeline.deletion.deleter import ATTEMPTS, VersionedDeleter
+from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.ledger import NO_MARKER, Answer, Ledger, Planned
-from orphan_pipeline.deletion.requests import delete_chunk
+from orphan_pipeline.deletion.pace.pace import Pace
+from orphan_pipeline.deletion.requests import ATTEMPTS, delete_chunk
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 
@@ -21,7 +21,7 @@ ODD = ["a b", "q'q", 'd"d', "a&b", "a<b>c", "ünï/😀", "e\u0301", "a+b", "100
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(Pace, "wait", lambda pace, seconds: None)
 
 
 def failing(store: ObjectStore, bucket: str, operation: str, fault: Callable[[Any], None], *, acted: bool = True) -> VersionedDeleter:
@@ -31,7 +31,7 @@ def failing(store: ObjectStore, bucket: str, operation: str, fault: Callable[[An
         once.meta.events.register(f"after-call.s3.{operation}", lambda parsed, **_: fault(parsed))
     else:
         once.meta.events.register(f"before-send.s3.{operation}", lambda request, **_: fault(request))
-    return VersionedDeleter(client=client_of(store), once=once, bucket=bucket, keys_per_second=100_000)
+    return VersionedDeleter(client=client_of(store), once=once, bucket=bucket, pace=pace_of(bucket))
 
 
 def one_marker_each(store: ObjectStore, bucket: str, planned: list[Planned]) -> None:

@@ -9,7 +9,6 @@ from botocore.exceptions import ClientError
 from deletion_helpers import client_of
 
 from orphan_pipeline.deletion.preflight import (
-    refuse_unless_conditional,
     refuse_unless_undoable,
     shortest_noncurrent_days,
     versioning_of,
@@ -19,11 +18,6 @@ from orphan_pipeline.errors import Refused
 
 MakeBucket = Callable[..., str]
 WINDOW = timedelta(days=14)
-
-
-def everything(client: Any, bucket: str) -> list[Any]:
-    answer = client.list_object_versions(Bucket=bucket)
-    return [*answer.get("Versions", []), *answer.get("DeleteMarkers", [])]
 
 
 def rule(status: str = "Enabled", prefix: str = "", **what: Any) -> dict[str, Any]:
@@ -79,59 +73,3 @@ def test_a_bucket_without_lifecycle_keeps_everything(seaweedfs: ObjectStore, mak
 def test_a_lifecycle_that_may_not_be_read_is_an_error(seaweedfs: ObjectStore) -> None:
     with pytest.raises(ClientError):
         shortest_noncurrent_days(client_of(seaweedfs), "no-such-bucket")
-
-
-@pytest.mark.parametrize("versioned", [True, False])
-def test_the_probe_passes_and_leaves_nothing(seaweedfs: ObjectStore, make_bucket: MakeBucket, versioned: bool) -> None:
-    client, bucket = client_of(seaweedfs), make_bucket(seaweedfs, versioned=versioned)
-    refuse_unless_conditional(client, bucket)
-    assert everything(client, bucket) == []
-
-
-@pytest.mark.parametrize("versioned", [True, False])
-def test_a_store_that_ignores_etags_is_refused_and_left_clean(moto: ObjectStore, make_bucket: MakeBucket, versioned: bool) -> None:
-    client, bucket = client_of(moto), make_bucket(moto, versioned=versioned)
-    with pytest.raises(Refused, match="answered Deleted to a delete with a wrong ETag"):
-        refuse_unless_conditional(client, bucket)
-    assert everything(client, bucket) == []
-
-
-def test_a_store_that_ignores_if_match_of_a_single_delete_is_refused(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
-    """Keys that XML cannot carry are deleted that way."""
-    bucket = make_bucket(seaweedfs, versioned=True)
-    ignores: Any = client_of(seaweedfs, attempts=1)
-
-    def ignore(params: Any, **_: Any) -> None:
-        params["headers"].pop("If-Match", None)
-
-    ignores.meta.events.register("before-call.s3.DeleteObject", ignore)
-    with pytest.raises(Refused, match="answered Deleted"):
-        refuse_unless_conditional(ignores, bucket)
-    assert everything(client_of(seaweedfs), bucket) == []
-
-
-def test_a_store_that_says_nothing_of_the_key_is_refused(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
-    bucket = make_bucket(seaweedfs, versioned=True)
-    silent: Any = client_of(seaweedfs, attempts=1)
-
-    def say_nothing(parsed: Any, **_: Any) -> None:
-        parsed.pop("Errors", None)
-
-    silent.meta.events.register("after-call.s3.DeleteObjects", say_nothing)
-    with pytest.raises(Refused, match="expected PreconditionFailed"):
-        refuse_unless_conditional(silent, bucket)
-    assert everything(client_of(seaweedfs), bucket) == []
-
-
-def test_an_error_of_the_probe_rises_and_leaves_nothing(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
-    """The put was carried out, its answer lost: what stands in the store is removed, not what was answered."""
-    bucket = make_bucket(seaweedfs, versioned=True)
-    unlucky: Any = client_of(seaweedfs, attempts=1)
-
-    def lose(parsed: Any, **_: Any) -> None:
-        raise ConnectionResetError
-
-    unlucky.meta.events.register("after-call.s3.PutObject", lose)
-    with pytest.raises(ConnectionResetError):
-        refuse_unless_conditional(unlucky, bucket)
-    assert everything(client_of(seaweedfs), bucket) == []

@@ -1,7 +1,7 @@
 """Mode quarantine: nothing goes before its copy is proven, wherever a run is broken off, and all of it comes back (rule 12)."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from deletion_helpers import Restorable, client_of, put, recorded, standing, write_plan
 from quarantine_helpers import MIB, PLAN, Whole, execute_into, put_parts, put_rich, quarantine_deleter, stands, whole
 
-from orphan_pipeline.deletion.ledger import Ledger, Planned
+from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.quarantine.place import Place, Quarantine
 from orphan_pipeline.deletion.quarantine.preflight import refuse_unless_kept, tried_quarantine
 from orphan_pipeline.deletion.quarantine.purge import purge
@@ -295,13 +295,16 @@ def test_a_quarantine_that_cannot_be_written_or_throws_away_is_refused_in_one_li
 
 
 def test_a_plan_begun_in_one_mode_is_not_ended_in_another(world: Quarantined) -> None:
-    def cancel(planned: Any, **_: Any) -> Iterator[None]:
-        raise KeyboardInterrupt
+    class Cancelled:
+        leaves_markers = False
+
+        def __call__(self, *_: Any, **__: Any) -> list[Answer]:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        world.run(deleter=cancel)
+        world.run(deleter=Cancelled())
     with pytest.raises(Refused, match=r"was begun in mode quarantine s3://.*, found permanent"):
-        execute_into(world.plan, world.ledger, cancel, "", mode="permanent")
+        execute_into(world.plan, world.ledger, Cancelled(), "", mode="permanent")
 
 
 def test_a_chunk_that_was_broken_off_is_restored_from_its_copies_when_that_is_asked_for(world: Quarantined) -> None:

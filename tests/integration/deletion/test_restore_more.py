@@ -76,7 +76,7 @@ def world(seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path) -> De
         ({"since": (NOW - timedelta(days=2)).isoformat()}, {"a/1"}),
     ],
 )
-def test_what_went_in_a_stretch_of_time_comes_back(world: Deleted, asked: dict[str, str], back: set[str]) -> None:
+def test_what_went_in_a_stretch_of_time_comes_back(world: Deleted, asked: dict[str, Any], back: set[str]) -> None:
     for days, plan in ((1, "a"), (3, "b"), (30, "c")):
         world.delete(put(world.client, world.bucket, {f"a/{days}": b"x"}), plan=plan * 64, days_ago=days)
     assert world.select(**asked).restored == len(back)
@@ -93,7 +93,7 @@ def test_what_went_in_a_stretch_of_time_comes_back(world: Deleted, asked: dict[s
         ({"since": "1d"}, "no ledger says that anything of this time was deleted"),
     ],
 )
-def test_what_is_asked_must_be_clear(world: Deleted, asked: dict[str, str], line: str) -> None:
+def test_what_is_asked_must_be_clear(world: Deleted, asked: dict[str, Any], line: str) -> None:
     with pytest.raises(Refused, match=line):
         world.select(**asked)
 

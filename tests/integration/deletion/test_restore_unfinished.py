@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deletion_helpers import NEVER, Restorable, client_of, put, recorded, standing, write_plan
+from deletion_helpers import NEVER, Restorable, client_of, pace_of, put, recorded, standing, write_plan
 from sweep_files import publish
 
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
 from orphan_pipeline.deletion.requests import delete_chunk, remove_markers
+from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.deletion.undo.notes import refuse_if_restored
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
 from orphan_pipeline.demo.servers import ObjectStore
@@ -45,7 +46,7 @@ class Cancelled(Restorable):
                 run_id="run",
                 deleter=self._cancelled_deleter(store),
                 keys=len(KEYS),
-                expires_at=NEVER,
+                limits=Limits(expires_at=NEVER),
                 report=lambda _: None,
             )
 
@@ -75,7 +76,7 @@ class Cancelled(Restorable):
         once.meta.events.register("after-call.s3.DeleteObjects", lose_some_then_cancel)
         looking: Any = client_of(store)
         looking.meta.events.register("before-send.s3.HeadObject", cancel)
-        return VersionedDeleter(client=looking, once=once, bucket=self.bucket, keys_per_second=100_000)
+        return VersionedDeleter(client=looking, once=once, bucket=self.bucket, pace=pace_of(self.bucket))
 
     def standing(self) -> set[str]:
         return {key for key, one in standing(self.client, self.bucket).items() if one.current}

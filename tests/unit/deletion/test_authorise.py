@@ -11,6 +11,7 @@ from sweep_files import DATABASES, bucket_settings, publish
 from orphan_pipeline.deletion.authorise import Authorised, authorise
 from orphan_pipeline.deletion.execute import execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LedgerPlan
+from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.deletion.undo.notes import note_restore
 from orphan_pipeline.deletion.undo.selection import Selection
 from orphan_pipeline.errors import Refused
@@ -197,7 +198,7 @@ def test_a_dry_run_keeps_its_own_ledger_and_does_not_begin_the_plan(lake: Bucket
         run_id="run",
         deleter=pretend,
         keys=1,
-        expires_at=manifest.expires_at,
+        limits=Limits(expires_at=manifest.expires_at),
         report=lambda _: None,
     )
     assert dry.ledger.plan() == LedgerPlan(bucket="media", prefix="a/", sweep_id="s1", digest=dry.plan.digest, dry_run=True, mode="dry_run")

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orphan_pipeline.deletion.deleter import VersionedDeleter
-from orphan_pipeline.deletion.execute import chunks_of, execute_plan, pretend
+from orphan_pipeline.deletion.ending import Ended
+from orphan_pipeline.deletion.execute import Pretending, chunks_of, execute_plan, pretend
 from orphan_pipeline.deletion.ledger import Answer, Intent, Ledger, LedgerPlan, Planned
+from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 
@@ -34,8 +34,10 @@ def plan_of(path: Path, chunks: Sequence[int]) -> Path:
     return path
 
 
-class Recording:
+class Recording(Pretending):
     """A deleter that looks at the disk when it is asked."""
+
+    leaves_markers = True
 
     def __init__(self, ledger: Ledger, *, dies_at: int | None = None, answer: Answer | None = None) -> None:
         self.ledger, self.dies_at, self.answer = ledger, dies_at, answer or Answer("deleted", version_id="m")
@@ -49,8 +51,9 @@ class Recording:
         return [self.answer] * len(planned)
 
 
-def run(plan: Path, ledger: Ledger, deleter: Any, *, expires_at: datetime = NEVER) -> None:
-    execute_plan(plan, ledger=ledger, of=PLAN, run_id="run", deleter=deleter, keys=1, expires_at=expires_at, report=lambda _: None)
+def run(plan: Path, ledger: Ledger, deleter: Any, *, expires_at: datetime = NEVER) -> Ended:
+    limits = Limits(expires_at=expires_at)
+    return execute_plan(plan, ledger=ledger, of=PLAN, run_id="run", deleter=deleter, keys=1, limits=limits, report=lambda _: None)
 
 
 def test_the_intent_is_on_disk_before_the_request_and_the_outcome_before_the_next(tmp_path: Path) -> None:
@@ -94,10 +97,14 @@ def test_answers_known_when_a_run_broke_off_are_taken_over_and_a_lost_marker_amo
     ledger, plan = Ledger(tmp_path / "ledger"), plan_of(tmp_path / "plan", [0, 0])
     ours = {"0001": Answer("deleted", version_id="m1")}
 
-    def dies(planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
-        known |= ours
-        raise KeyboardInterrupt
+    class Dies(Pretending):
+        leaves_markers = True
 
+        def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+            known |= ours
+            raise KeyboardInterrupt
+
+    dies = Dies()
     with pytest.raises(KeyboardInterrupt):
         run(plan, ledger, dies)
     assert (ledger.parquet(), ledger.kept(0), ledger.totals()) == ([], ours, {})
@@ -166,35 +173,12 @@ with Ledger(Path(sys.argv[1])).exclusively():
         pass
 
 
-class Fast:
-    """Answers at once; counts."""
-
-    def __init__(self) -> None:
-        self.times: list[tuple[float, int]] = []
-
-    def delete_objects(self, *, Bucket: str, Delete: Any) -> dict[str, Any]:
-        self.times.append((monotonic(), len(Delete["Objects"])))
-        return {"Deleted": [{"Key": one["Key"], "DeleteMarkerVersionId": "m"} for one in Delete["Objects"]]}
-
-
-@pytest.mark.parametrize("rate", [1500, 20_000])
-def test_the_rate_is_held(rate: int) -> None:
-    """1,500 is no multiple of a chunk: whole chunks would only reach two thirds of it."""
-    fast: Any = Fast()
-    deleter = VersionedDeleter(client=fast, once=fast, bucket="b", keys_per_second=rate)
-    began = monotonic()
-    while monotonic() - began < 2.2:
-        deleter(planned(500), unsettled=False)
-    assert sum(keys for _, keys in fast.times) >= 0.9 * rate * (monotonic() - began)
-    for start, _ in fast.times:
-        assert sum(keys for at, keys in fast.times if start <= at < start + 1) <= rate * 1.1 + 500
-
-
 def test_a_plan_that_expires_on_the_way_stops_before_the_next_chunk(tmp_path: Path) -> None:
     plan, ledger = plan_of(tmp_path / "plan.parquet", [0, 1]), Ledger(tmp_path / "ledger")
-    with pytest.raises(Refused, match="the plan expired at 2026-11-01 00:00 UTC before chunk 0: run a new sweep for the rest"):
-        run(plan, ledger, Recording(ledger), expires_at=AT)
+    ended = run(plan, ledger, Recording(ledger), expires_at=AT)
+    assert str(ended) == "stopped (expired): the plan expired at 2026-11-01 00:00 UTC: run a new sweep for the rest"
     assert not ledger.begun
+    assert ledger.endings() == [ended]
 
 
 def test_a_ledger_says_whose_it_is_and_takes_no_other_plan(tmp_path: Path) -> None:
@@ -212,7 +196,7 @@ def test_a_ledger_says_whose_it_is_and_takes_no_other_plan(tmp_path: Path) -> No
             run_id="run",
             deleter=deleter,
             keys=1,
-            expires_at=NEVER,
+            limits=Limits(expires_at=NEVER),
             report=lambda _: None,
         )
     assert deleter.asked == []

@@ -221,11 +221,11 @@ MISTAKES = [
      "18: buckets.media.deletion.undo_window: found '10m', expected a duration of at least 1h"),
     ("mode: dry_run", "max_deletions: 1_000",
      "18: buckets.media.deletion.max_deletions: found '1_000', expected a whole number, at least 1"),
-    ("mode: dry_run", "concurrency: 8", "18: buckets.media.deletion.concurrency: found 8, "
-     "but parallel deletion does not exist yet: leave it out"),
-    ("mode: dry_run", "allow_unconditional_delete: false",
-     "18: buckets.media.deletion.allow_unconditional_delete: found false, "
-     "but unconditional deletion does not exist yet: leave it out"),
+    ("mode: dry_run", "concurrency: 0", "18: buckets.media.deletion.concurrency: found 0, expected a whole number from 1 to 32"),
+    ("mode: dry_run", 'not_after: "24:00"',
+     """18: buckets.media.deletion.not_after: found '24:00', expected an hour of the day such as "06:00\""""),
+    ("mode: dry_run", "recheck_max_age: 15m", "18: buckets.media.deletion.recheck_max_age: found '15m', "
+     "but asking the databases again before a chunk does not exist yet: leave it out"),
     ('"0 2 * * *"', '"@daily"', "20: schedule.cron: found '@daily', expected five fields such as 0 2 * * *"),
     ('"0 2 * * *"', '"0 25 * * *"', "20: schedule.cron: found '0 25 * * *', "
      "expected for the hour 0 to 23, *, or lists, ranges and steps (not '25')"),

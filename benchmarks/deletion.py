@@ -1,0 +1,193 @@
+"""Deletion beside its peers: ours with everything that a run in production has (ETag on every key, every answer read, the canary looked
+at, intent and outcome of every chunk synced to disk, the shared rate), a plain script (ThreadPoolExecutor and delete_objects, no ETag,
+Quiet) and `s5cmd rm` (which lists and deletes). On a synthetic endpoint, on one that answers SlowDown, and on SeaweedFS. Every contender
+is a process of its own, so that its CPU time and peak memory are its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.delete_endpoint import ETAG
+from benchmarks.endpoint import key
+from benchmarks.listing import ENVIRONMENT, Measured, _beside_python, _measured, _medians, _run
+from orphan_pipeline.demo.servers import ObjectStore, running_seaweedfs
+from orphan_pipeline.orphans.snapshot import PLAN
+
+KEYS = int(os.environ.get("BENCH_KEYS", "1000000"))
+STORE_KEYS = int(os.environ.get("BENCH_STORE_KEYS", "50000"))
+LIMITED_KEYS = int(os.environ.get("BENCH_LIMITED_KEYS", "300000"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+LIMIT = 3000
+CHUNK, CANARY = 1000, 10
+SEEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+OURS = """
+import sys, tempfile, time, uuid
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from orphan_pipeline.deletion.deleter import VersionedDeleter
+from orphan_pipeline.deletion.execute import execute_plan
+from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
+from orphan_pipeline.deletion.pace.pace import Pace
+from orphan_pipeline.deletion.stopping import Limits
+import boto3
+from botocore.config import Config
+endpoint, bucket, plan, concurrency = sys.argv[1:]
+def client(attempts):
+    return boto3.client("s3", endpoint_url=endpoint, config=Config(
+        signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=32, retries={"total_max_attempts": attempts}))
+with tempfile.TemporaryDirectory(dir=Path(plan).parent) as folder:
+    pace = Pace(Path(folder) / "pace", ceiling=100_000)
+    deleter = VersionedDeleter(client=client(5), once=client(1), bucket=bucket, pace=pace)
+    began = time.perf_counter()
+    ended = execute_plan(Path(plan), ledger=(ledger := Ledger(Path(folder) / "ledger")), run_id="bench", deleter=deleter, keys=1,
+                         of=LedgerPlan(bucket="bench", prefix="uploads/", sweep_id="s", digest="d", dry_run=False),
+                         limits=Limits(expires_at=datetime(9999, 1, 1, tzinfo=UTC)), report=lambda line: None, pace=pace,
+                         concurrency=int(concurrency))
+    seconds = time.perf_counter() - began
+    print(ledger.totals()["deleted"].objects, seconds, ended.requests, ended.slowed)
+"""
+PLAIN = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+import boto3, pyarrow.parquet as pq
+from botocore.config import Config
+endpoint, bucket, plan, concurrency = sys.argv[1:]
+client = boto3.client("s3", endpoint_url=endpoint, config=Config(s3={"addressing_style": "path"}, max_pool_connections=32))
+began = time.perf_counter()
+keys = pq.read_table(plan, columns=["key"])["key"].to_pylist()
+def delete(first):
+    answer = client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys[first:first + 1000]], "Quiet": True})
+    assert not answer.get("Errors")
+with ThreadPoolExecutor(int(concurrency)) as pool:
+    list(pool.map(delete, range(0, len(keys), 1000)))
+print(len(keys), time.perf_counter() - began)
+"""
+
+
+def measure() -> str:
+    """JSON: medians of each contender on each store, and our ratios."""
+    with tempfile.TemporaryDirectory(prefix="orphan_pipeline-bench-") as name:
+        folder = Path(name)
+        found = {"synthetic": _synthetic(folder), f"slow_down_above_{LIMIT}": _limited(folder), "seaweedfs": _seaweedfs(folder)}
+    return json.dumps({"benchmark": "deletion", "keys": KEYS, "rounds": ROUNDS, "at": found}, indent=2)
+
+
+def _synthetic(folder: Path) -> dict[str, Any]:
+    plan = _plan(folder / "synthetic.parquet", [(key(number), ETAG) for number in range(KEYS)])
+    runs: dict[str, list[Measured]] = {"ours": [], "plain": [], "s5cmd": []}
+    with _endpoint(KEYS, 0) as endpoint:
+        for _ in range(ROUNDS):
+            runs["ours"].append(_ours(endpoint, "bench", plan)[0])
+            runs["plain"].append(_python(PLAIN, endpoint, "bench", str(plan), "8")[0])
+            if (s5cmd := _program()) is not None:
+                runs["s5cmd"].append(_s5cmd(s5cmd, endpoint, "bench", KEYS))
+    return _compared(runs)
+
+
+def _limited(folder: Path) -> dict[str, Any]:
+    plan = _plan(folder / "limited.parquet", [(key(number), ETAG) for number in range(LIMITED_KEYS)])
+    with _endpoint(LIMITED_KEYS, LIMIT) as endpoint:
+        measured, requests, slowed = _ours(endpoint, "bench", plan)
+    return {
+        "keys": LIMITED_KEYS,
+        "share_of_limit": round(measured.keys_per_second / LIMIT, 3),
+        "requests": requests,
+        "requests_refused": slowed,
+        "share_refused": round(slowed / requests, 4),
+    }
+
+
+def _seaweedfs(folder: Path) -> dict[str, Any]:
+    runs: dict[str, list[Measured]] = {"ours": [], "plain": [], "s5cmd": []}
+    with running_seaweedfs(folder / "seaweedfs") as store:
+        ENVIRONMENT.update(AWS_ACCESS_KEY_ID=store.access_key_id, AWS_SECRET_ACCESS_KEY=store.secret_access_key)
+        for _ in range(ROUNDS):
+            for name in runs:
+                bucket, plan = _filled(store, folder, f"{name}-{len(runs[name])}")
+                if name == "ours":
+                    runs[name].append(_ours(store.endpoint, bucket, plan)[0])
+                elif name == "plain":
+                    runs[name].append(_python(PLAIN, store.endpoint, bucket, str(plan), "8")[0])
+                elif (s5cmd := _program()) is not None:
+                    runs[name].append(_s5cmd(s5cmd, store.endpoint, bucket, STORE_KEYS))
+    return {"keys": STORE_KEYS, **_compared(runs)}
+
+
+def _filled(store: ObjectStore, folder: Path, name: str) -> tuple[str, Path]:
+    client, bucket = store.client(), f"bench-{name}"
+    client.create_bucket(Bucket=bucket)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    def put(number: int) -> tuple[str, str]:
+        return key(number), client.put_object(Bucket=bucket, Key=key(number), Body=b"x")["ETag"].strip('"')
+
+    with ThreadPoolExecutor(16) as pool:
+        return bucket, _plan(folder / f"{name}.parquet", list(pool.map(put, range(STORE_KEYS))))
+
+
+def _plan(path: Path, objects: list[tuple[str, str]]) -> Path:
+    count = len(objects)
+    columns: dict[str, Any] = {
+        "chunk": [0 if place < CANARY else 1 + (place - CANARY) // CHUNK for place in range(count)],
+        "key": [name for name, _ in objects],
+        "etag": [etag for _, etag in objects],
+        "size": [1] * count,
+        "storage_class": ["STANDARD"] * count,
+        "is_multipart": [False] * count,
+        "sightings": [2] * count,
+        **{name: [SEEN] * count for name in ("last_modified", "first_seen", "sighted_at")},
+    }
+    pq.write_table(pa.Table.from_pydict({field.name: columns[field.name] for field in PLAN}, schema=PLAN), path, compression="zstd")
+    return path
+
+
+def _ours(endpoint: str, bucket: str, plan: Path) -> tuple[Measured, int, int]:
+    measured, (requests, slowed) = _python(OURS, endpoint, bucket, str(plan), "8")
+    return measured, int(requests), int(slowed)
+
+
+def _python(program: str, *arguments: str) -> tuple[Measured, list[str]]:
+    output, _, usage = _run([sys.executable, "-c", program, *arguments])
+    keys, seconds, *more = output.split()
+    return _measured(int(keys), float(seconds), usage), more
+
+
+def _s5cmd(program: str, endpoint: str, bucket: str, keys: int) -> Measured:
+    output, seconds, usage = _run([program, "--endpoint-url", endpoint, "rm", f"s3://{bucket}/*"], count_lines=True)
+    assert int(output) == keys, f"s5cmd removed {output} of {keys}"
+    return _measured(keys, seconds, usage)
+
+
+def _compared(runs: dict[str, list[Measured]]) -> dict[str, Any]:
+    medians = {name: _medians(measured) for name, measured in runs.items() if measured}
+    rate = medians["ours"]["keys_per_second"]
+    return {**medians, **{f"ours_over_{name}": round(rate / medians[name]["keys_per_second"], 2) for name in medians if name != "ours"}}
+
+
+def _program() -> str | None:
+    return shutil.which("s5cmd") or _beside_python("s5cmd")
+
+
+@contextmanager
+def _endpoint(keys: int, limit: float) -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.delete_endpoint", "--keys", str(keys), "--limit", str(limit)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.terminate()

@@ -1,0 +1,132 @@
+"""A proxy on loopback in front of a real S3 server that spoils chosen deletes, before or after the server acted, as networks and
+stores do. Everything else goes through as it is."""
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+KEPT_HEADERS = ("Date", "Content-Type", "ETag", "Last-Modified", "x-amz-version-id", "x-amz-delete-marker")
+
+
+@dataclass
+class Exchange:
+    """One delete request and what goes back. A fault changes it before the server sees it (`status` is 0 then, and setting it answers in
+    the server's place) or afterwards. `reset`: no answer but a reset; `stall`: none before the client hangs up; `announced`: the
+    Content-Length, if it should differ from the body's."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    request: bytes
+    status: int = 0
+    body: bytes = b""
+    answered: dict[str, str] = field(default_factory=dict)
+    announced: int | None = None
+    reset: bool = False
+    stall: bool = False
+
+    def refuse(self, status: int, code: str) -> None:
+        self.status, self.body = status, f"<Error><Code>{code}</Code><Message>as asked for ({code})</Message></Error>".encode()
+
+
+Fault = Callable[[Exchange], None]
+NOTHING: Fault = lambda _: None  # noqa: E731
+
+
+class FaultyStore(ThreadingHTTPServer):
+    """`before(number)`, `after(number)` give the fault of the nth delete (from 0)."""
+
+    daemon_threads = True
+
+    def __init__(self, upstream: str, *, before: Callable[[int], Fault], after: Callable[[int], Fault]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream, self.before, self.after = urlsplit(upstream).netloc, before, after
+        self._deletes, self._lock = 0, threading.Lock()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def next_delete(self) -> int:
+        with self._lock:
+            self._deletes += 1
+            return self._deletes - 1
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up on a spoilt answer is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: FaultyStore
+
+    def _handle(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        exchange = Exchange(self.command, self.path, dict(self.headers), body)
+        spoilt = self.command == "DELETE" or (self.command == "POST" and "delete" in urlsplit(self.path).query)
+        number = self.server.next_delete() if spoilt else 0
+        if spoilt:
+            self.server.before(number)(exchange)
+        if not (exchange.status or exchange.reset or exchange.stall):
+            self._ask_upstream(exchange)
+            if spoilt:
+                self.server.after(number)(exchange)
+        self._answer(exchange)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
+
+    def _ask_upstream(self, exchange: Exchange) -> None:
+        connection = HTTPConnection(self.server.upstream, timeout=60)
+        try:
+            # The Host header goes along unchanged: it is signed.
+            connection.request(exchange.method, exchange.target, body=exchange.request, headers=exchange.headers)
+            response = connection.getresponse()
+            exchange.status, exchange.body = response.status, response.read()
+            exchange.answered = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+            if exchange.method == "HEAD":
+                exchange.announced = int(response.headers.get("Content-Length") or 0)
+        finally:
+            connection.close()
+
+    def _answer(self, exchange: Exchange) -> None:
+        if exchange.stall:
+            self.connection.recv(1)
+        if exchange.stall or exchange.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+            return
+        self.send_response_only(exchange.status)
+        for name, value in exchange.answered.items():
+            self.send_header(name, value)
+        length = len(exchange.body) if exchange.announced is None else exchange.announced
+        if exchange.status != 204:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(exchange.body)
+        if length != len(exchange.body) and exchange.method != "HEAD":
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def faulty_store(
+    upstream: str, *, before: Callable[[int], Fault] = lambda _: NOTHING, after: Callable[[int], Fault] = lambda _: NOTHING
+) -> Iterator[FaultyStore]:
+    with FaultyStore(upstream, before=before, after=after) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
