@@ -212,7 +212,7 @@ MISTAKES = [
     ("min_age: 7d", "plan_expiry: 31d",
      "16: buckets.media.safety.plan_expiry: found '31d', expected a duration from 1m to 30d"),
     ("      min_age: 7d\n", "", "15: buckets.media.safety: found nothing, expected a mapping"),
-    ("mode: dry_run", "mode: quarantine", "18: buckets.media.deletion.quarantine: missing, "
+    ("mode: dry_run", "mode: quarantine", "17: buckets.media.deletion.quarantine: missing, "
      "expected s3://bucket/prefix/ beside mode: quarantine"),
     ("mode: dry_run", "quarantine: s3://elsewhere/q",
      "18: buckets.media.deletion.quarantine: found 's3://elsewhere/q', expected s3://bucket/prefix/ or s3://bucket/"),
