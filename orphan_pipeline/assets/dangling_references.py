@@ -1,16 +1,24 @@
 """The asset `dangling_references`: references whose object is not there. Reported, never repaired."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import dagster as dg
 
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import bucket_lake, one_line_failures, sweep_id_of, table_metadata
+from orphan_pipeline.gates.history import SWEEPS
 from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
-from orphan_pipeline.orphans.dangling import DANGLING, write_dangling
-from orphan_pipeline.orphans.manifest import DanglingFigures
+from orphan_pipeline.orphans.dangling import DANGLING, dangling_sample, write_dangling
+from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest, read_manifests
+from orphan_pipeline.orphans.pauses import refusal_line, standing_pause, with_what_is_missed
 from orphan_pipeline.references.snapshot import ReferenceFigures
 from orphan_pipeline.settings.model import BucketSettings
+
+SAMPLE_EACH = 5
+"""Dangling references shown of each source."""
 
 
 def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
@@ -27,13 +35,17 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
         kinds={"duckdb", "parquet"},
     )
     def dangling_references(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        sweep = bucket_lake(context, name).sweep(sweep_id_of(context.run))
+        lake = bucket_lake(context, name)
+        sweep = lake.sweep(sweep_id_of(context.run))
         with one_line_failures():
             sweep.figures("inventory", InventoryFigures)  # refuses where a snapshot of this sweep is missing
             sweep.figures("references", ReferenceFigures)
             with sweep.writing("dangling") as folder:
-                figures = write_dangling(sweep, folder)
+                figures = with_what_is_missed(
+                    lake, sweep, write_dangling(sweep, folder), at=datetime.now(UTC), undo_window=settings.deletion.undo_window
+                )
                 write_document(folder / FIGURES, DanglingFigures, figures)
+            pause = standing_pause(lake)
         return dg.MaterializeResult(
             metadata={
                 **table_metadata(
@@ -43,8 +55,30 @@ def dangling_references(name: str, settings: BucketSettings) -> dg.AssetsDefinit
                     rows=sum(figures.sources.values()),
                 ),
                 "sweep": sweep.sweep_id,
-                "by_source": dg.MetadataValue.json(figures.sources),
+                "sample": _sample(dangling_sample(sweep, each=SAMPLE_EACH)),
+                **_trend(figures, read_manifests(lake)),
+                "missed": figures.missed,
+                **({"paused": refusal_line(pause)} if pause is not None else {}),
             }
         )
 
     return dangling_references
+
+
+def _sample(found: list[tuple[str, str]]) -> dg.MetadataValue[Any]:
+    rows = [dg.TableRecord({"source": source, "key": key}) for source, key in found]
+    return dg.MetadataValue.table(rows, schema=dg.TableSchema([dg.TableColumn("source", "string"), dg.TableColumn("key", "string")]))
+
+
+def _trend(figures: DanglingFigures, manifests: list[Manifest]) -> dict[str, dg.MetadataValue[Any] | int]:
+    """By source, now and in the sweeps before; as numbers of their own too, since the UI draws those over the sweeps."""
+    earlier = manifests[-SWEEPS:]
+    rows = [(f"{m.inventory.started_at:%Y-%m-%d %H:%M}", m.dangling.sources) for m in earlier] + [("this sweep", figures.sources)]
+    names = sorted({name for _, sources in rows for name in sources})
+    return {
+        **{f"dangling_{name}": figures.sources.get(name, 0) for name in names},
+        "by_source": dg.MetadataValue.table(
+            [dg.TableRecord({"sweep": when, **{name: sources.get(name, 0) for name in names}}) for when, sources in reversed(rows)],
+            schema=dg.TableSchema([dg.TableColumn("sweep", "string"), *(dg.TableColumn(name, "int") for name in names)]),
+        ),
+    }

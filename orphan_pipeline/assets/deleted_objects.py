@@ -1,7 +1,7 @@
 """The asset `deleted_objects`, one partition a prefix: carries out that prefix's plan. Whether it may is decided in
 orphan_pipeline.deletion.authorise, how it is done in orphan_pipeline.deletion.execute."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from orphan_pipeline.assets.names import LAKE, Names
+from orphan_pipeline.assets.guards import guarded
+from orphan_pipeline.assets.names import LAKE, Names, database_resource_name
 from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, table_metadata
 from orphan_pipeline.deletion.abilities import chosen_way, prepared, probe_store
 from orphan_pipeline.deletion.authorise import Authorised, authorise
@@ -31,6 +32,7 @@ from orphan_pipeline.deletion.undo.selection import beginning_of
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.approving import approvable, record_approval
 from orphan_pipeline.partitions import prefix_partitions
 from orphan_pipeline.resources.bucket import BucketResource
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings, ScheduleSettings
@@ -46,17 +48,25 @@ class DeletionConfig(dg.Config):
     mode: str = ""
     """The mode that whoever asked for this run was told; empty: whatever the settings say."""
 
+    approve: str = ""
+    """Digest of the sweep, or of the plan, whose tripped gates shall pass."""
+
+    approved_by: str = ""
+    """Who says so; empty: the run."""
+
 
 def deleted_objects(
     name: str, settings: BucketSettings, databases: dict[str, DatabaseSettings], schedule: ScheduleSettings
 ) -> dg.AssetsDefinition:
     names = Names(name)
+    asked = sorted({reference.database for reference in settings.references if reference.database})
 
     @dg.asset(
         key=names.asset("deleted_objects"),
         deps=[names.asset("orphan_set")],
         partitions_def=prefix_partitions(name),
-        required_resource_keys={names.bucket_resource, LAKE},
+        required_resource_keys={names.bucket_resource, LAKE, *map(database_resource_name, asked)},
+        pool=names.deletion_pool,
         description="What the store answered when the plan of one prefix was carried out, a ledger file a chunk. Every gate is "
         "evaluated again first; in mode dry_run nothing is sent to the store and the ledger is kept apart.",
         group_name=names.identifier,
@@ -68,6 +78,9 @@ def deleted_objects(
         with one_line_failures():
             refuse_another_mode(settings, config.mode)
             refuse_if_renamed(lake, settings)
+            if config.approve:
+                by = config.approved_by or f"run {context.run.run_id}"
+                record_approval(lake, approvable(lake, settings, config.approve), by=by, at=datetime.now(UTC))
             authorised = authorise(
                 lake,
                 context.partition_key,
@@ -79,13 +92,26 @@ def deleted_objects(
             if authorised is None:
                 context.log.info("%s: nothing to delete, the latest sweep has no plan for it", context.partition_key)
                 return dg.MaterializeResult(metadata={"dagster/partition_row_count": 0, "mode": settings.deletion.mode})
+            plan = lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file
+            resource: BucketResource = getattr(context.resources, names.bucket_resource)
             with (
                 authorised.ledger.exclusively(),
-                _way(getattr(context.resources, names.bucket_resource), lake, settings, authorised) as (deleter, pace),
+                guarded(
+                    name,
+                    settings,
+                    databases={database: getattr(context.resources, database_resource_name(database)) for database in asked},
+                    client=resource.get_client(),
+                    lake=lake,
+                    authorised=authorised,
+                    plan=plan,
+                    run_id=context.run.run_id,
+                    report=context.log.info,
+                ) as guards,
+                _way(resource, lake, settings, authorised) as (deleter, pace),
             ):
                 refuse_if_restored(lake, authorised.manifest, authorised.plan)  # a restore may have had the ledger until now
                 ended = execute_plan(
-                    lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file,
+                    plan,
                     ledger=authorised.ledger,
                     of=authorised.ledger_plan,
                     run_id=context.run.run_id,
@@ -93,11 +119,12 @@ def deleted_objects(
                     keys=authorised.plan.amount.objects,
                     limits=_limits(lake, settings, schedule, authorised),
                     report=context.log.info,
+                    guards=guards.guards,
                     pace=pace,
                     concurrency=settings.deletion.concurrency,
                     rest=settings.deletion.rest,
                 )
-        return _result(authorised, ended)
+        return _result(authorised, ended, guards.metadata())
 
     return deleted_objects
 
@@ -149,7 +176,7 @@ def _into_quarantine(client: "S3Client", inner: Deleter, lake: BucketLake, setti
 
 
 def _limits(lake: BucketLake, settings: BucketSettings, schedule: ScheduleSettings, authorised: Authorised) -> Limits:
-    hour = settings.deletion.not_after
+    hour = None if authorised.dry_run else settings.deletion.not_after
     return Limits(
         expires_at=authorised.manifest.expires_at,
         window=Window(not_after=time.fromisoformat(hour), timezone=ZoneInfo(schedule.timezone)) if hour else None,
@@ -158,7 +185,7 @@ def _limits(lake: BucketLake, settings: BucketSettings, schedule: ScheduleSettin
     )
 
 
-def _result(authorised: Authorised, ended: Ended) -> dg.MaterializeResult[None]:
+def _result(authorised: Authorised, ended: Ended, guarded_by: Mapping[str, dg.MetadataValue]) -> dg.MaterializeResult[None]:
     totals = authorised.ledger.totals()
     failed = totals.get("failed", Amount(0, 0)).objects
     metadata = {
@@ -177,6 +204,7 @@ def _result(authorised: Authorised, ended: Ended) -> dg.MaterializeResult[None]:
         "requests": ended.requests,
         "requests_slowed_down": ended.slowed,
         "outcomes": amounts_metadata(totals, first="outcome"),
+        **guarded_by,
     }
     if failed:
         raise dg.Failure(

@@ -64,6 +64,7 @@ def inventory_snapshot(name: str, settings: BucketSettings) -> dg.AssetsDefiniti
                 "started_at": dg.MetadataValue.timestamp(figures.started_at),
                 "bytes": figures.total.bytes,
                 "unowned_objects": figures.unowned.objects,
+                **_version_metadata(figures, settings),
                 "seconds": figures.seconds,
                 **_source_metadata(figures),
                 "by_prefix": amounts_metadata(figures.prefixes, first="prefix"),
@@ -72,6 +73,16 @@ def inventory_snapshot(name: str, settings: BucketSettings) -> dg.AssetsDefiniti
         )
 
     return inventory_snapshot
+
+
+def _version_metadata(figures: InventoryFigures, settings: BucketSettings) -> dict[str, int]:
+    if not settings.inventory.versions:
+        return {}
+    return {
+        "noncurrent_versions": figures.noncurrent.objects,
+        "noncurrent_bytes": figures.noncurrent.bytes,
+        "delete_markers": figures.delete_markers,
+    }
 
 
 def _source_metadata(figures: InventoryFigures) -> dict[str, str | int | float | bool]:
@@ -85,6 +96,6 @@ def _source_metadata(figures: InventoryFigures) -> dict[str, str | int | float |
         "requests_usd": round(listing.requests * USD_A_LIST_REQUEST, 6),
         "pages": listing.pages,
         "pages_parsed_slowly": listing.slow_pages,
-        "ranges": len(listing.pieces),
+        "ranges": listing.ranges,
         "listed_in_utf8_order": listing.in_order,
     }

@@ -60,6 +60,10 @@ class Names:
         return f"{self.identifier}_deletion_sensor"
 
     @property
+    def deletion_pool(self) -> str:
+        return f"{self.identifier}_deletion"
+
+    @property
     def deletion_step(self) -> str:
         return f"{self.identifier}__deleted_objects"
 
@@ -77,7 +81,9 @@ def live_bucket_key(settings: BucketSettings) -> dg.AssetKey:
 
 
 def source_key(reference: ReferenceSettings) -> dg.AssetKey:
-    """A table stands for itself, however many sources read it; a query for itself."""
+    """A table, a file or a lake stands for itself, however many sources read it; a query for itself."""
+    if reference.file is not None or reference.lake is not None:
+        return dg.AssetKey([reference.kind, identifier((reference.file or reference.lake or "").strip("/"))])
     if reference.table is None:
         return dg.AssetKey([reference.database, "query", reference.name])
     schema, _, table = reference.table.rpartition(".")

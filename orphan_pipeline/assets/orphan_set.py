@@ -1,19 +1,31 @@
-"""The asset `orphan_set` with its gates as asset checks, and the registration of the prefixes as partitions, so that backfills work
-with every sensor off."""
+"""The asset `orphan_set`, whose checks are the gates, and the registration of the prefixes as partitions, so that backfills work with every
+sensor off."""
 
-from typing import Any
+from datetime import UTC, datetime
 
 import dagster as dg
 
+from orphan_pipeline.assets.gate_checks import check_results, check_specs
 from orphan_pipeline.assets.names import LAKE, Names
-from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, sweep_id_of, table_metadata
-from orphan_pipeline.gates import GATES, PREFIX_GATES, Gate, evaluate
+from orphan_pipeline.assets.orphan_figures import orphan_figures
+from orphan_pipeline.assets.shell import bucket_lake, one_line_failures, sweep_id_of, table_metadata
 from orphan_pipeline.inventory.snapshot import InventoryFigures
-from orphan_pipeline.orphans.manifest import Manifest
-from orphan_pipeline.orphans.publish import gate_limits, publish_sweep
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
+from orphan_pipeline.orphans.approving import approvable, record_approval
+from orphan_pipeline.orphans.publish import publish_sweep
+from orphan_pipeline.orphans.retention import keep_what_is_needed
 from orphan_pipeline.orphans.snapshot import PLAN
 from orphan_pipeline.orphans.summary import closing_line
-from orphan_pipeline.settings.model import Settings
+from orphan_pipeline.settings.model import BucketSettings, RetentionSettings, Settings
+
+
+class SweepConfig(dg.Config):
+    approve: str = ""
+    """Digest of an earlier sweep whose tripped gates shall pass, so that this one has it as its baseline and its confirmation."""
+
+    approved_by: str = ""
+    """Who says so; empty: the run."""
 
 
 def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
@@ -32,15 +44,16 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
         group_name=names.identifier,
         owners=settings.owners,
         kinds={"duckdb", "parquet"},
-        check_specs=[
-            dg.AssetCheckSpec(gate, asset=key, description=meaning, blocking=gate not in PREFIX_GATES) for gate, meaning in GATES.items()
-        ],
+        check_specs=check_specs(key),
     )
-    def orphan_set(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def orphan_set(context: dg.AssetExecutionContext, config: SweepConfig) -> dg.MaterializeResult:  # type: ignore[type-arg]
         # With check specs Dagster 1.13 takes the bare class only: `MaterializeResult[None]` asks for a tuple.
         lake = bucket_lake(context, name)
         sweep = lake.sweep(sweep_id_of(context.run))
         with one_line_failures():
+            if config.approve:
+                by = config.approved_by or f"run {context.run.run_id}"
+                record_approval(lake, approvable(lake, settings, config.approve), by=by, at=datetime.now(UTC))
             # Before the manifest: a run lost in between would leave a sweep that is finished, and whose prefixes no run can name.
             prefixes = sweep.figures("inventory", InventoryFigures).prefixes
             context.instance.add_dynamic_partitions(names.prefixes, list(prefixes))
@@ -54,78 +67,34 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
                 quarantines=quarantines,
                 report=context.log.info,
             )
-        context.log.info(closing_line(manifest))
+            gates = gates_of(lake, manifest, settings)
+        freed = _retained(context, lake, settings, whole.retention)
+        outcome = closing_line(manifest, closed_gates(lake, manifest, gates))
+        context.log.info(outcome)
         plans = [str(sweep.root / plan.file) for plan in manifest.plans.values()]
         return dg.MaterializeResult(
             metadata={
+                "outcome": outcome,
+                **orphan_figures(manifest, whole.prices),
+                **freed,
                 **table_metadata(plans, PLAN, folder=str(sweep.stage("orphans")), rows=manifest.orphans.objects),
-                **_figures(manifest),
             },
-            check_results=_check_results(evaluate(manifest, gate_limits(settings))),
+            check_results=check_results(manifest, gates),
         )
 
     return orphan_set
 
 
-def _figures(manifest: Manifest) -> dict[str, dg.MetadataValue[Any] | str | int]:
-    return {
-        "sweep": manifest.sweep_id,
-        "digest": manifest.digest,
-        "cutoff": dg.MetadataValue.timestamp(manifest.cutoff),
-        "expires_at": dg.MetadataValue.timestamp(manifest.expires_at),
-        "confirms": manifest.confirms or "(no earlier sweep)",
-        "outcome": closing_line(manifest),
-        "orphans": manifest.orphans.objects,
-        "orphan_bytes": manifest.orphans.bytes,
-        "deletable": manifest.deletable.objects,
-        "deletable_bytes": manifest.deletable.bytes,
-        "unowned": manifest.unowned.objects,
-        "deletable_by_prefix": amounts_metadata(
-            {prefix: figures.deletable for prefix, figures in manifest.prefixes.items()}, first="prefix"
-        ),
-        "holds": amounts_metadata(manifest.holds, first="hold"),
-    }
-
-
-def _check_results(gates: list[Gate]) -> list[dg.AssetCheckResult]:
-    return [_check_result(name, [gate for gate in gates if gate.name == name]) for name in GATES]
-
-
-def _check_result(name: str, gates: list[Gate]) -> dg.AssetCheckResult:
-    """One check a gate; where it is asked of several sources or prefixes, all must pass and the worst ones are told."""
-    tripped = [gate for gate in gates if not gate.passed]
-    told = tripped or gates
-    # As numbers of their own, since the UI draws those over the sweeps; of several gates the first that tripped, else the first.
-    plotted = {"found": round(told[0].found, 6), "limit": told[0].limit} if told else {}
-    return dg.AssetCheckResult(
-        check_name=name,
-        passed=not tripped,
-        severity=dg.AssetCheckSeverity.WARN if name in PREFIX_GATES else dg.AssetCheckSeverity.ERROR,
-        description="; ".join(gate.message for gate in told[:5]) or "nothing to compare",
-        metadata={
-            **plotted,
-            "gates": dg.MetadataValue.table(
-                [
-                    dg.TableRecord(
-                        {
-                            "prefix": gate.prefix or "",
-                            "passed": gate.passed,
-                            "found": round(gate.found, 6),
-                            "limit": gate.limit,
-                            "message": gate.message,
-                        }
-                    )
-                    for gate in gates
-                ],
-                schema=dg.TableSchema(
-                    [
-                        dg.TableColumn("prefix", "string"),
-                        dg.TableColumn("passed", "bool"),
-                        dg.TableColumn("found", "float"),
-                        dg.TableColumn("limit", "float"),
-                        dg.TableColumn("message", "string"),
-                    ]
-                ),
-            ),
-        },
-    )
+def _retained(
+    context: dg.AssetExecutionContext, lake: BucketLake, settings: BucketSettings, retention: RetentionSettings
+) -> dict[str, int]:
+    """The sweep is published: that an old one could not be removed is told, and no reason to fail it."""
+    try:
+        freed = keep_what_is_needed(lake, settings, sweeps=retention.sweeps, now=datetime.now(UTC))
+    except OSError as error:
+        context.log.warning("retention: old sweeps were not removed: %s", error)
+        return {}
+    if freed.sweeps or freed.emptied:
+        kept_figures = f"; of {len(freed.emptied):,} only the figures were kept" if freed.emptied else ""
+        context.log.info("retention: %s old sweeps removed%s, %s bytes", f"{len(freed.sweeps):,}", kept_figures, f"{freed.bytes:,}")
+    return {"retention_sweeps_removed": len(freed.sweeps) + len(freed.emptied), "retention_bytes_freed": freed.bytes}

@@ -7,6 +7,8 @@ from orphan_pipeline.assets.shell import bucket_lake, one_line_failures, sweep_i
 from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
+from orphan_pipeline.orphans.manifest import latest_manifest
+from orphan_pipeline.references.incremental import Previous
 from orphan_pipeline.references.schema import REFERENCES
 from orphan_pipeline.references.snapshot import ReferenceFigures, snapshot_references
 from orphan_pipeline.resources.databases import DatabaseResource
@@ -15,7 +17,7 @@ from orphan_pipeline.settings.model import BucketSettings
 
 def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
     names = Names(name)
-    databases = sorted({reference.database for reference in settings.references})
+    databases = sorted({reference.database for reference in settings.references if reference.of_postgres})
 
     @dg.asset(
         key=names.asset("referenced_keys"),
@@ -28,20 +30,24 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
         kinds={"postgres", "parquet"},
     )
     def referenced_keys(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        sweep = bucket_lake(context, name).sweep(sweep_id_of(context.run))
+        lake = bucket_lake(context, name)
+        sweep = lake.sweep(sweep_id_of(context.run))
         resources: dict[str, DatabaseResource] = {
             database: getattr(context.resources, database_resource_name(database)) for database in databases
         }
         with one_line_failures():
             inventory = sweep.figures("inventory", InventoryFigures)
+            last = latest_manifest(lake)
             with sweep.writing("references") as folder:
                 figures = snapshot_references(
                     sources=settings.references,
-                    urls={database: resource.url() for database, resource in resources.items()},
-                    pinned={database: resource.system_identifier for database, resource in resources.items()},
+                    databases={database: resource.under_cut() for database, resource in resources.items()},
                     inventory_started_at=inventory.started_at,
                     folder=folder,
                     report=context.log.info,
+                    previous=None
+                    if last is None
+                    else Previous(files=lake.sweep(last.sweep_id).parquet("references"), figures=last.references),
                 )
                 write_document(folder / FIGURES, ReferenceFigures, figures)
         return dg.MaterializeResult(
@@ -54,6 +60,34 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
                 ),
                 "sweep": sweep.sweep_id,
                 "snapshot_at": dg.MetadataValue.timestamp(figures.snapshot_at),
+                "references": sum(source.references for source in figures.sources),
+                "rows_read": sum(source.rows for source in figures.sources),
+                "received_bytes": sum(source.received for source in figures.sources),
+                "seconds": round(sum(source.seconds for source in figures.sources), 3),
+                "full_read": figures.full,
+                "by_database": dg.MetadataValue.table(
+                    [
+                        dg.TableRecord(
+                            {
+                                "database": cut.database,
+                                "snapshot_at": cut.snapshot_at.isoformat(timespec="seconds"),
+                                "snapshot": cut.snapshot,
+                                "lsn": cut.lsn,
+                                "system_identifier": cut.system_identifier,
+                                "server_version": cut.server_version,
+                                "from_replica": cut.from_replica,
+                            }
+                        )
+                        for cut in figures.cuts
+                    ],
+                    schema=dg.TableSchema(
+                        [
+                            *(dg.TableColumn(name) for name in ("database", "snapshot_at", "snapshot", "lsn")),
+                            *(dg.TableColumn(name) for name in ("system_identifier", "server_version")),
+                            dg.TableColumn("from_replica", "bool"),
+                        ]
+                    ),
+                ),
                 "by_source": dg.MetadataValue.table(
                     [
                         dg.TableRecord(
@@ -63,6 +97,10 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
                                 "references": source.references,
                                 "derived": source.derived,
                                 "without_key": source.without_key,
+                                "foreign": source.foreign,
+                                "rows": source.rows,
+                                "full_read": source.full,
+                                "received_bytes": source.received,
                                 "seconds": round(source.seconds, 3),
                             }
                         )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from orphan_pipeline.assets.guards import leased_for_restore
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import bucket_lake, one_line_failures
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
@@ -56,7 +57,9 @@ def restore_job(name: str, settings: BucketSettings) -> dg.JobDefinition:
                 objects = release(lake, config, release_id=context.run.run_id)
                 context.log.info("release: %s objects are not held as restored any more", objects)
                 return
-            resource: BucketResource = getattr(context.resources, names.bucket_resource)
+        resource: BucketResource = getattr(context.resources, names.bucket_resource)
+        client = resource.get_client()
+        with one_line_failures(), leased_for_restore(client, settings, lake=lake, run_id=context.run.run_id, report=context.log.info):
             selection = selected(
                 plan=config.plan,
                 prefix=config.prefix,
@@ -67,7 +70,7 @@ def restore_job(name: str, settings: BucketSettings) -> dg.JobDefinition:
                 undo_window=settings.deletion.undo_window,
             )
             totals = restore_selected(
-                resource.get_client(),
+                client,
                 settings.bucket,
                 lake=lake,
                 selection=selection,

@@ -31,10 +31,14 @@ def _live_bucket(bucket: BucketSettings) -> dg.AssetSpec:
 
 def _source(reference: ReferenceSettings, bucket: BucketSettings) -> dg.AssetSpec:
     key = source_key(reference)
-    if reference.table is None:
+    kinds = {"postgres"} if reference.of_postgres else {"file"}
+    if not reference.of_postgres:
+        described = f"What {reference.file or reference.lake} says that points at objects, for a system that is not asked itself."
+        metadata: dict[str, str] = {}
+    elif reference.table is None:
         described = f"The answer of the query of source {reference.name} in database {reference.database}."
         metadata = {}
     else:
         described = f"Table {reference.table} of database {reference.database}, whose rows point at objects."
         metadata = {"dagster/table_name": ".".join(key.path)}
-    return dg.AssetSpec(key, description=described, group_name=GROUP, owners=bucket.owners, kinds={"postgres"}, metadata=metadata)
+    return dg.AssetSpec(key, description=described, group_name=GROUP, owners=bucket.owners, kinds=kinds, metadata=metadata)

@@ -1,4 +1,5 @@
-"""`orphan-pipeline check`: whether the settings hold together and everything they name answers. Changes nothing."""
+"""`orphan-pipeline check`: whether the settings hold together and everything they name answers, and whether what the sources say is what
+the bucket holds. Changes nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from orphan_pipeline.cli.common import (
     print_table,
     settings_option,
 )
+from orphan_pipeline.cli.sources import described, print_sources
 from orphan_pipeline.deletion.abilities import abilities_words
+from orphan_pipeline.deletion.hooks import resolve_hooks
+from orphan_pipeline.deletion.lease.registers import lease_words
 from orphan_pipeline.deletion.preflight import shortest_noncurrent_days, versioning_of
-from orphan_pipeline.references.cut import DatabaseUnderCut, open_cut
-from orphan_pipeline.references.extract import count_rows
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.references.cut import DatabaseUnderCut
+from orphan_pipeline.references.grants import grants
 from orphan_pipeline.settings.model import BucketSettings, Settings
 
 
@@ -26,27 +31,37 @@ from orphan_pipeline.settings.model import BucketSettings, Settings
 @settings_option
 @bucket_option
 @json_option
-def command(settings_path: Path | None, bucket: str | None, as_json: bool) -> None:
-    """Validate settings, connect, show bucket, versioning and row counts."""
+@click.option("--grants", "only_grants", is_flag=True, help="Print the SQL that makes a role which may read the sources, and nothing else.")
+def command(settings_path: Path | None, bucket: str | None, as_json: bool, only_grants: bool) -> None:
+    """Validate settings, connect, show bucket, versioning, and what each source says and how much of it exists."""
     settings = open_settings(settings_path)
     buckets = chosen_buckets(settings, bucket)
-    figures = {name: {**_bucket(own), "sources": _sources(settings, own)} for name, own in buckets.items()}
+    if only_grants:
+        _print_grants(settings, buckets, as_json=as_json)
+        return
+    for name, own in buckets.items():
+        resolve_hooks(own.deletion, at=f"buckets.{name}")
+    figures = {
+        name: {**_bucket(own), "sources": described(settings, name, own, _databases(settings, own))} for name, own in buckets.items()
+    }
     automation = _automation(settings, list(buckets))
     closing = [deletion_line(name, own, **automation[name]) for name, own in buckets.items()]
     if as_json:
         print_json({"settings": str(settings.file), "warnings": settings.warnings(), "buckets": figures, "deletion": closing})
-        return
-    for name, found in figures.items():
-        print_table(
-            name,
-            ["bucket", "versioning", "noncurrent versions kept", "conditional deletes"],
-            [[found["bucket"], found["versioning"], found["noncurrent_versions_kept"], found["conditional_deletes"]]],
-        )
-        print_table("sources", ["source", "database", "rows"], [[s["source"], s["database"], s["rows"]] for s in found["sources"]])
-    for warning in settings.warnings():
-        out.print(f"note: {warning}", markup=False)
-    for line in closing:
-        out.print(line, markup=False)
+    else:
+        for name, found in figures.items():
+            print_table(
+                name,
+                ["bucket", "versioning", "noncurrent versions kept", "conditional deletes", "lease"],
+                [[found["bucket"], found["versioning"], found["noncurrent_versions_kept"], found["conditional_deletes"], found["lease"]]],
+            )
+            print_sources(found["sources"])
+        for warning in settings.warnings():
+            out.print(f"note: {warning}", markup=False)
+        for line in closing:
+            out.print(line, markup=False)
+    for problem in (source["problem"] for found in figures.values() for source in found["sources"] if source["problem"]):
+        raise Refused(f"a sweep would fail: {problem}")
 
 
 def deletion_line(name: str, settings: BucketSettings, *, schedule: bool, sensor: bool) -> str:
@@ -76,24 +91,28 @@ def _bucket(settings: BucketSettings) -> dict[str, Any]:
             "versioning": versioning_of(client, settings.bucket),
             "noncurrent_versions_kept": "for ever" if days is None else f"{days} days",
             "conditional_deletes": abilities_words(client, settings.bucket),
+            "lease": lease_words(client, settings.bucket),
         }
 
 
-def _sources(settings: Settings, bucket: BucketSettings) -> list[dict[str, Any]]:
-    """Opens the databases exactly as a sweep does, so that whatever would refuse there refuses here."""
-    named = {source.database: settings.databases[source.database] for source in bucket.references}
-    databases = {
+def _databases(settings: Settings, bucket: BucketSettings) -> dict[str, DatabaseUnderCut]:
+    named = {source.database: settings.databases[source.database] for source in bucket.references if source.of_postgres}
+    return {
         name: DatabaseUnderCut(url=database.url.read(), system_identifier=database.system_identifier) for name, database in named.items()
     }
-    with open_cut(databases, bucket.references) as cuts:
-        return [
-            {
-                "source": source.name,
-                "database": source.database,
-                "rows": count_rows(source, cuts[source.database].connection),
-            }
-            for source in bucket.references
-        ]
+
+
+def _print_grants(settings: Settings, buckets: dict[str, BucketSettings], *, as_json: bool) -> None:
+    databases = {name: database for own in buckets.values() for name, database in _databases(settings, own).items()}
+    sources = [source for own in buckets.values() for source in own.references]
+    statements = {name: grants(name, database, [s for s in sources if s.database == name]) for name, database in databases.items()}
+    if as_json:
+        print_json(statements)
+        return
+    for name, lines in statements.items():
+        click.echo(f"-- database {name}: run these as its owner, with a password of your own")
+        for line in lines:
+            click.echo(line)
 
 
 def _automation(settings: Settings, buckets: list[str]) -> dict[str, dict[str, bool]]:

@@ -1,13 +1,12 @@
 """`orphan-pipeline delete`: carries out plans, one run a prefix. Asks first; approves a tripped gate only for the digest that is named."""
 
-import getpass
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orphan_pipeline.cli.approve import approve_as_operator
 from orphan_pipeline.cli.common import (
     as_table,
     bucket_option,
@@ -26,13 +25,12 @@ from orphan_pipeline.cli.common import (
 )
 from orphan_pipeline.deletion.ledger import Ledger
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.gates import evaluate, tripped
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
-from orphan_pipeline.orphans.approvals import approve
+from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
+from orphan_pipeline.orphans.approving import Approvable, approvable
 from orphan_pipeline.orphans.manifest import Manifest, PlanEntry, read_manifests
 from orphan_pipeline.orphans.plans import find_plan
-from orphan_pipeline.orphans.publish import gate_limits
 from orphan_pipeline.settings.model import BucketSettings, Settings
 
 if TYPE_CHECKING:
@@ -41,10 +39,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted:
-    """What the store answered, by prefix and outcome, and the line of each prefix whose run failed."""
+    """What the store answered, by prefix and outcome, the line of each prefix whose run failed, and how each run ended."""
 
     totals: dict[str, dict[str, Amount]]
     failures: dict[str, str]
+    endings: dict[str, str]
 
     @property
     def failure(self) -> str | None:
@@ -79,15 +78,14 @@ def command(
     name, own = one_bucket(settings, bucket)
     lake = lake_of(settings, name)
     manifest, plans = _chosen(lake, digest, prefix)
-    approved = _whole_digest(manifest, approval) if approval is not None else None
+    approved = approvable(lake, own, _whole_digest(manifest, approval)) if approval is not None else None
     if not as_json:
-        _show(name, own, manifest, plans)
+        _show(lake, own, manifest, plans)
     if plans or approved:
         confirm(_question(own, manifest, plans, approved), yes=yes)
     if approved:  # only now: an approval that outlived a "no" would let the sensor delete what nobody agreed to
-        overridden = [gate for gate in evaluate(manifest, gate_limits(own)) if not gate.passed]
-        approve(lake, approved, overridden, by=getpass.getuser(), at=datetime.now(UTC))
-    deleted = Deleted(totals={}, failures={})
+        approve_as_operator(lake, approved)
+    deleted = Deleted(totals={}, failures={}, endings={})
     if plans:
         with opened_runs(settings.file.parent) as runs:
             deleted = delete_plans(runs, settings, name, manifest, plans)
@@ -95,7 +93,15 @@ def command(
         err.print("nothing to delete: there is no plan")
     if as_json:
         by_prefix = {prefix: {outcome: amount.objects for outcome, amount in found.items()} for prefix, found in deleted.totals.items()}
-        print_json({"mode": own.deletion.mode, "sweep": manifest.sweep_id, "failures": deleted.failures, "prefixes": by_prefix})
+        print_json(
+            {
+                "mode": own.deletion.mode,
+                "sweep": manifest.sweep_id,
+                "failures": deleted.failures,
+                "ended": deleted.endings,
+                "prefixes": by_prefix,
+            }
+        )
     if deleted.failure is not None:
         raise Refused(deleted.failure)
 
@@ -107,7 +113,7 @@ def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest
     from orphan_pipeline.resources.runs import PARTITION_TAG
 
     dry_run = settings.buckets[name].deletion.mode == "dry_run"
-    failures = {}
+    failures, run_ids = {}, {}
     for plan in plans:
         ended = run_job(
             runs,
@@ -116,10 +122,13 @@ def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest
             config=deletion_config(name, plan.digest, mode=settings.buckets[name].deletion.mode),
             tags={PARTITION_TAG: plan.prefix, SWEEP_TAG: manifest.sweep_id},
         )
+        run_ids[plan.prefix] = ended.run_id
         if ended.failure is not None:
             failures[plan.prefix] = ended.failure
     lake = lake_of(settings, name)
-    totals = {plan.prefix: Ledger(lake.ledger(plan.digest, dry_run=dry_run)).totals() for plan in plans}
+    ledgers = {plan.prefix: Ledger(lake.ledger(plan.digest, dry_run=dry_run)) for plan in plans}
+    totals = {prefix: ledger.totals() for prefix, ledger in ledgers.items()}
+    endings = {prefix: str(end) for prefix, ledger in ledgers.items() for end in ledger.endings() if end.run_id == run_ids[prefix]}
     err.print(
         as_table(
             "dry run: nothing was sent to the store" if dry_run else "what the store answered",
@@ -127,7 +136,9 @@ def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest
             [[prefix, outcome, a.objects, a.bytes] for prefix, found in totals.items() for outcome, a in found.items()],
         )
     )
-    return Deleted(totals=totals, failures=failures)
+    for prefix, how in endings.items():
+        err.print(f"{prefix}: {how}", markup=False, highlight=False)
+    return Deleted(totals=totals, failures=failures, endings=endings)
 
 
 def _chosen(lake: BucketLake, digest: str | None, prefix: str | None) -> tuple[Manifest, list[PlanEntry]]:
@@ -145,12 +156,11 @@ def _chosen(lake: BucketLake, digest: str | None, prefix: str | None) -> tuple[M
     return latest, [latest.plans[prefix]] if prefix in latest.plans else []
 
 
-def _question(settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry], approved: str | None) -> str:
+def _question(settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry], approved: Approvable | None) -> str:
     doing = {"dry_run": "Pretend to delete", "permanent": "Delete for good, without any undo,"}.get(settings.deletion.mode, "Delete")
     asked = [f"{doing} {sum(plan.amount.objects for plan in plans):,} objects from {settings.bucket}"] if plans else []
     if approved:
-        what = "every plan of the sweep" if approved == manifest.digest else "one plan"
-        asked.insert(0, f"Let tripped gates pass for {what} ({approved[:16]})")
+        asked.insert(0, f"Let {len(approved.gates)} tripped gates pass for {approved.what}")
     return " and ".join(asked) + "?"
 
 
@@ -161,9 +171,10 @@ def _whole_digest(manifest: Manifest, digest: str) -> str:
     return whole[0]
 
 
-def _show(name: str, settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry]) -> None:
+def _show(lake: BucketLake, settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry]) -> None:
+    closed = closed_gates(lake, manifest, gates_of(lake, manifest, settings)).plans
     print_table(
-        f"{name}: plans of sweep {manifest.sweep_id}",
+        f"{manifest.bucket}: plans of sweep {manifest.sweep_id}",
         ["prefix", "objects", "bytes", "chunks", "plan", "gates"],
         [
             [
@@ -172,7 +183,7 @@ def _show(name: str, settings: BucketSettings, manifest: Manifest, plans: list[P
                 plan.amount.bytes,
                 plan.chunks,
                 plan.digest[:16],
-                ", ".join(gate.name for gate in tripped(evaluate(manifest, gate_limits(settings)), prefix=plan.prefix)) or "passed",
+                ", ".join(gate.name for gate in closed[plan.prefix]) or "passed",
             ]
             for plan in plans
         ],

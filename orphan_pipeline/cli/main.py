@@ -11,7 +11,7 @@ from orphan_pipeline.errors import BadSettings, Refused
 
 REFUSED = 1
 BAD_SETTINGS = 2
-COMMANDS = ("demo", "init", "check", "sweep", "plan", "delete", "restore")
+COMMANDS = ("demo", "init", "check", "sweep", "plan", "approve", "delete", "restore")
 
 
 class Commands(click.Group):

@@ -17,14 +17,15 @@ from orphan_pipeline.cli.common import (
     settings_option,
 )
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.gates import Gate, evaluate
+from orphan_pipeline.gates.gate import GATES, PREFIX_GATES, Gate
+from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
 from orphan_pipeline.orphans.approvals import approved
 from orphan_pipeline.orphans.manifest import Manifest, latest_manifest
-from orphan_pipeline.orphans.publish import gate_limits
 from orphan_pipeline.orphans.summary import closing_line
 from orphan_pipeline.settings.model import BucketSettings, Settings
 
 SHOWN_DIGITS = 16
+MOST_LINES = 10
 
 
 @click.command("plan")
@@ -41,14 +42,16 @@ def command(settings_path: Path | None, bucket: str | None, as_json: bool) -> No
             raise Refused(f"{name}: there is no finished sweep yet (orphan-pipeline sweep)")
         figures[name] = sweep_figures(settings, own, manifest)
         if not as_json:
-            show_sweep(manifest, own)
+            show_sweep(settings, own, manifest)
     if as_json:
         print_json(figures)
 
 
 def sweep_figures(settings: Settings, bucket: BucketSettings, manifest: Manifest) -> dict[str, Any]:
     """What `sweep --json` and `plan --json` print of one sweep."""
-    approval = approved(lake_of(settings, manifest.bucket), manifest.digest)
+    lake = lake_of(settings, manifest.bucket)
+    approval = approved(lake, manifest.digest)
+    gates = gates_of(lake, manifest, bucket)
     return {
         "sweep": manifest.sweep_id,
         "digest": manifest.digest,
@@ -71,15 +74,17 @@ def sweep_figures(settings: Settings, bucket: BucketSettings, manifest: Manifest
         },
         "gates": [
             {"gate": g.name, "prefix": g.prefix, "passed": g.passed, "found": g.found, "limit": g.limit, "message": g.message}
-            for g in evaluate(manifest, gate_limits(bucket))
+            for g in gates
         ],
         "approved_by": approval.by if approval else None,
-        "outcome": closing_line(manifest),
+        "outcome": closing_line(manifest, closed_gates(lake, manifest, gates)),
     }
 
 
-def show_sweep(manifest: Manifest, bucket: BucketSettings) -> None:
+def show_sweep(settings: Settings, bucket: BucketSettings, manifest: Manifest) -> None:
     """The same for people."""
+    lake = lake_of(settings, manifest.bucket)
+    gates = gates_of(lake, manifest, bucket)
     reasons = list(manifest.holds)
     print_table(
         f"{manifest.bucket}: sweep {manifest.sweep_id} ({manifest.published_at:%Y-%m-%d %H:%M} UTC)",
@@ -98,11 +103,24 @@ def show_sweep(manifest: Manifest, bucket: BucketSettings) -> None:
         ],
     )
     out.print(f"unowned orphans (never deleted): {manifest.unowned.objects:,}")
-    for gate in evaluate(manifest, gate_limits(bucket)):
-        out.print(gate_line(gate), markup=False)
+    for line in gate_lines(gates):
+        out.print(line, markup=False)
     out.print(f"sweep digest {manifest.digest[:SHOWN_DIGITS]}, plans expire {manifest.expires_at:%Y-%m-%d %H:%M} UTC")
-    out.print(closing_line(manifest))
+    out.print(closing_line(manifest, closed_gates(lake, manifest, gates)), markup=False)
 
 
-def gate_line(gate: Gate) -> str:
-    return f"gate {gate.name}: {'passed' if gate.passed else 'TRIPPED'}: {gate.message}"
+def gate_lines(gates: list[Gate]) -> list[str]:
+    """A line for each gate of the bucket, and for each one of a prefix that tripped: nobody reads that a thousand prefixes passed."""
+    lines = []
+    for name in GATES:
+        own = [gate for gate in gates if gate.name == name]
+        if name not in PREFIX_GATES:
+            lines += [f"gate {name}: {'passed' if gate.passed else 'TRIPPED'}: {gate.message}" for gate in own]
+            continue
+        closed = sorted((gate for gate in own if not gate.passed), key=lambda gate: gate.distance, reverse=True)
+        lines += [f"gate {name}: TRIPPED: {gate.message}" for gate in closed[:MOST_LINES]]
+        if len(closed) > MOST_LINES:
+            lines.append(f"gate {name}: TRIPPED: for {len(closed) - MOST_LINES:,} more prefixes (--json names them)")
+        if not closed:
+            lines.append(f"gate {name}: passed: by all of {len(own):,} prefixes")
+    return lines

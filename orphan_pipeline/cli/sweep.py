@@ -21,6 +21,7 @@ from orphan_pipeline.cli.main import REFUSED
 from orphan_pipeline.cli.plan import show_sweep, sweep_figures
 from orphan_pipeline.lake.files import read_document
 from orphan_pipeline.orphans.manifest import Manifest
+from orphan_pipeline.orphans.summary import approval_command
 from orphan_pipeline.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def command(ctx: click.Context, settings_path: Path | None, bucket: str | None, 
         print_json({name: _figures(settings, name, one) for name, one in swept.items()})
     for name, one in swept.items():
         if one.manifest is not None and not as_json:
-            show_sweep(one.manifest, buckets[name])
+            show_sweep(settings, buckets[name], one.manifest)
         if one.failure is not None:
             err.print(f"sweep of {name} failed: {one.failure}", markup=False, soft_wrap=True)
     if any(one.failure is not None for one in swept.values()):
@@ -69,7 +70,11 @@ def sweep_bucket(runs: "Runs", settings: Settings, name: str) -> Swept:
     if ended.failure is None and not sweep.published:
         elsewhere = f"it left no manifest in {sweep.root}: does the process that executes runs have the same settings file?"
         return Swept(ended.run_id, elsewhere, None)
-    return Swept(ended.run_id, ended.failure, read_document(sweep.manifest, Manifest) if sweep.published else None)
+    manifest = read_document(sweep.manifest, Manifest) if sweep.published else None
+    if ended.failure is not None and manifest is not None and manifest.tripped:  # in our words, and with what to do about it
+        gates = f"gate {manifest.tripped[0]} is" if len(manifest.tripped) == 1 else f"gates {', '.join(manifest.tripped)} are"
+        return Swept(ended.run_id, f"{gates} tripped; if all is right: {approval_command(manifest.digest)}", manifest)
+    return Swept(ended.run_id, ended.failure, manifest)
 
 
 def _figures(settings: Settings, name: str, swept: Swept) -> dict[str, object]:

@@ -1,18 +1,22 @@
 """Whether one prefix's plan may be carried out now. Every gate is evaluated again here, since a blocking check on the sweep does not
 stop a run that somebody launches later."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan, Mode
 from orphan_pipeline.deletion.undo.notes import refuse_if_restored
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.gates import evaluate, tripped
+from orphan_pipeline.gates.evaluate import tripped
+from orphan_pipeline.gates.gate import Gate
 from orphan_pipeline.lake.layout import BucketLake
-from orphan_pipeline.orphans.approvals import approved
+from orphan_pipeline.orphans.acceptance import gates_of
+from orphan_pipeline.orphans.approvals import still_closed
 from orphan_pipeline.orphans.manifest import Manifest, PlanEntry, read_manifests
+from orphan_pipeline.orphans.pauses import refuse_if_paused
 from orphan_pipeline.orphans.plans import binding, find_plan, refuse_unless_bound
-from orphan_pipeline.orphans.publish import gate_limits
+from orphan_pipeline.orphans.summary import approval_command
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
 
 
@@ -55,7 +59,7 @@ def authorise(
     """The plan of this prefix with this digest, or of the latest sweep when none is named; None when that has no plan for the prefix.
 
     Raises Refused, with the reason and what to do, when the plan is not bound to what is now true (rule 9), when what it names was
-    restored since, or when a gate is tripped that nobody approved (rule 8).
+    restored since, while deletion of the bucket is paused (rule 15), or when a gate is tripped that nobody approved (rule 8).
     """
     manifests = read_manifests(lake)
     if not manifests:
@@ -78,7 +82,8 @@ def authorise(
         begun=ledger.begun,
     )
     refuse_if_restored(lake, manifest, plan)
-    _refuse_tripped(lake, manifest, plan, settings)
+    refuse_if_paused(lake)
+    _refuse_tripped(manifest, plan, still_closed(lake, gates_of(lake, manifest, settings, manifests), manifest.digest, plan.digest))
     mode = settings.deletion.mode
     return Authorised(
         manifest=manifest,
@@ -89,11 +94,11 @@ def authorise(
     )
 
 
-def _refuse_tripped(lake: BucketLake, manifest: Manifest, plan: PlanEntry, settings: BucketSettings) -> None:
-    closed = tripped(evaluate(manifest, gate_limits(settings)), prefix=plan.prefix)
-    if closed and not approved(lake, manifest.digest, plan.digest):
+def _refuse_tripped(manifest: Manifest, plan: PlanEntry, gates: Sequence[Gate]) -> None:
+    closed = tripped(gates, prefix=plan.prefix)
+    if closed:
         raise Refused(
             f"gate {closed[0].name} is tripped: {closed[0].message}"
             + (f" (and {len(closed) - 1} more)" if len(closed) > 1 else "")
-            + f". To go on all the same: orphan-pipeline delete --plan {plan.digest[:16]} --approve {manifest.digest[:16]}"
+            + f". If this is right: {approval_command(manifest.digest)}"
         )

@@ -122,7 +122,7 @@ def execute_plan(
         guards=guards,
         pace=pace,
         rest=rest,
-        progress=Progress("deletion", "keys", report, total=keys),
+        progress=Progress("deletion", "keys", report, total=keys, detail=None if pace is None else pace.words),
     )
     try:
         if deleter.leaves_markers:

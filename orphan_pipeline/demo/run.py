@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from orphan_pipeline.cli.common import err, out, print_table
+from orphan_pipeline.cli.approve import approve_as_operator
+from orphan_pipeline.cli.common import err, lake_of, out, print_table
 from orphan_pipeline.cli.delete import delete_plans
 from orphan_pipeline.cli.plan import show_sweep, sweep_figures
 from orphan_pipeline.cli.restore import restore_what
@@ -25,11 +26,13 @@ from orphan_pipeline.demo.processes import free_ports, running, wait_until
 from orphan_pipeline.demo.servers import Servers, running_servers
 from orphan_pipeline.demo.settings_file import MIN_AGE, render_settings, settings_environment
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.approving import approvable
 from orphan_pipeline.orphans.manifest import Manifest
 from orphan_pipeline.progress import Progress
 from orphan_pipeline.resources.runs import LOCATION, Runs, opened_runs, webserver_answers
 from orphan_pipeline.settings.load import VARIABLE, load_settings
-from orphan_pipeline.settings.model import Settings
+from orphan_pipeline.settings.model import BucketSettings, Settings
 
 NAME = "media"
 RESTORED_PREFIX = "avatars/"
@@ -45,6 +48,14 @@ class Demo:
     settings: Settings
     filled_at: datetime
     seconds: dict[str, float]
+
+    @property
+    def bucket(self) -> BucketSettings:
+        return self.settings.buckets[NAME]
+
+    @property
+    def lake(self) -> BucketLake:
+        return lake_of(self.settings, NAME)
 
     @contextmanager
     def step(self, name: str, command: str = "") -> Iterator[None]:
@@ -93,12 +104,15 @@ def _filled(folder: Path, servers: Servers, objects: int) -> Demo:
 def _shown(demo: Demo, runs: Runs) -> dict[str, Any]:
     client = demo.servers.store.client()
     with demo.step("First sweep: every orphan is still too young, or seen only once", "sweep"):
-        _sweep(demo, runs)
+        first = _first_sweep(demo, runs)
+    with demo.step("Approve it as the bucket's baseline: later sweeps are held against it", f"approve {first.digest[:16]}"):
+        approved = approve_as_operator(demo.lake, approvable(demo.lake, demo.bucket, first.digest))
+        out.print(f"  gates overridden, once, by {approved.by}: {', '.join(approved.gates)}", markup=False)
     with demo.step("Wait until the objects are of age"):
         _wait_until(old_enough_at(demo.filled_at, MIN_AGE))
     with demo.step("Second sweep: gates and plans", "sweep"):
         manifest = _sweep(demo, runs)
-        show_sweep(manifest, demo.settings.buckets[NAME])
+        show_sweep(demo.settings, demo.bucket, manifest)
     with demo.step("Delete, prefix by prefix", "delete --all"):
         deleted = delete_plans(runs, demo.settings, NAME, manifest, list(manifest.plans.values()))
         if deleted.failure is not None:
@@ -112,12 +126,21 @@ def _shown(demo: Demo, runs: Runs) -> dict[str, Any]:
     with demo.step("Compare again: what was restored is back, content and all"):
         after_restore = _proven(judge(client, BUCKET, demo.data, deleted=True, restored_prefix=RESTORED_PREFIX))
     return {
-        "sweep": sweep_figures(demo.settings, demo.settings.buckets[NAME], manifest),
+        "sweep": sweep_figures(demo.settings, demo.bucket, manifest),
         "deleted": {prefix: {o: amount.objects for o, amount in t.items()} for prefix, t in deleted.totals.items()},
         "restored": restored.outcomes,
         "after_deletion": _verdict_figures(after_deletion),
         "after_restore": _verdict_figures(after_restore),
     }
+
+
+def _first_sweep(demo: Demo, runs: Runs) -> Manifest:
+    """Nothing was accepted before it, so the gate `baseline` fails its run, and must."""
+    upload_young(demo.servers.store, demo.data)
+    swept = sweep_bucket(runs, demo.settings, NAME)
+    if swept.manifest is None or swept.manifest.tripped != ("baseline",):
+        raise Refused(f"demo: the first sweep should have tripped the gate `baseline` and no other: {swept.failure}")
+    return swept.manifest
 
 
 def _sweep(demo: Demo, runs: Runs) -> Manifest:

@@ -1,4 +1,4 @@
-"""What any source of the inventory gives of each object."""
+"""What any source of the inventory gives of each object, and of each of its versions where those are asked for."""
 
 import pyarrow as pa
 
@@ -15,3 +15,16 @@ LISTED = pa.schema(
         column("storage_class", pa.string(), "STANDARD where the store says nothing"),
     ]
 )
+
+OF_A_VERSION = pa.schema(
+    [
+        column("version_id", pa.string(), "the store's id of this version; null where versions were not asked for", nullable=True),
+        column("is_latest", pa.bool_(), "whether this is the key's current version"),
+        column("is_delete_marker", pa.bool_(), "whether this is a delete marker, which has no bytes and no ETag"),
+    ]
+)
+
+VERSIONS = pa.schema([*LISTED, *OF_A_VERSION])
+
+CURRENT = "is_latest AND NOT is_delete_marker"
+"""SQL over the inventory: what is in the bucket now. Whoever asks what exists, or joins on keys, reads only these rows."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -19,18 +20,20 @@ import pyarrow.parquet as pq
 from orphan_pipeline.duck import arrow_table, duck, rows
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.clock import StoreTime
-from orphan_pipeline.inventory.columns import LISTED
+from orphan_pipeline.inventory.columns import CURRENT, LISTED, OF_A_VERSION, VERSIONS
 from orphan_pipeline.inventory.listing.lister import ListingFigures
 from orphan_pipeline.inventory.prefixes import MOST_PARTITIONS, OwnedPrefix, partition_expression
 from orphan_pipeline.inventory.sample import KeySample
 from orphan_pipeline.lake.columns import column
 from orphan_pipeline.progress import Progress
 
+K = TypeVar("K")
 INVENTORY = pa.schema(
     [
         *LISTED,
         column("is_multipart", pa.bool_(), "the ETag ends in -N"),
         column("prefix", pa.string(), "the partition that owns the key; null: unowned, never deleted", nullable=True),
+        *OF_A_VERSION,
     ]
 )
 ROW_GROUP = 61_440
@@ -40,14 +43,15 @@ DICTIONARIES = ["storage_class", "prefix"]
 WITH_OWNER = """
 SELECT *, regexp_matches(etag, '-[0-9]+$') AS is_multipart, {partition} AS prefix FROM listed
 """
-# In SQL, DuckDB would take a folder `prefix=x` anywhere above the lake for the column of that name.
-BY_PREFIX = """
-SELECT prefix, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($inventory, hive_partitioning = false)
-GROUP BY prefix ORDER BY prefix
+# Where versions were not asked for, every object is its key's current version. These columns take no room in the file.
+WITH_OWNER_CURRENT_ONLY = """
+SELECT *, regexp_matches(etag, '-[0-9]+$') AS is_multipart, {partition} AS prefix,
+       NULL::VARCHAR AS version_id, true AS is_latest, false AS is_delete_marker FROM listed
 """
-BY_STORAGE_CLASS = """
-SELECT storage_class, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($inventory, hive_partitioning = false)
-GROUP BY storage_class ORDER BY storage_class
+# In SQL, DuckDB would take a folder `prefix=x` anywhere above the lake for the column of that name.
+AMOUNTS = f"""
+SELECT {CURRENT} AS is_current, is_delete_marker, prefix, storage_class, count(*), coalesce(sum(size), 0)::BIGINT
+FROM read_parquet($inventory, hive_partitioning = false) GROUP BY ALL ORDER BY ALL
 """
 
 
@@ -57,11 +61,15 @@ class Amount:
     bytes: int
 
 
+NOTHING = Amount(0, 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InventoryFigures:
     """What the inventory stage wrote down. `started_at`: nothing of it was looked at before (by the store's clock; for a report, the
-    start of its scan). `store_clock` and `host_clock` are one moment by two clocks, before the first page was read. `cuts` divide the
-    keys evenly, for the next listing. `listing` and `report` tell of the source: one of them is None.
+    start of its scan). `total`, `unowned`, `prefixes` and `storage_classes` are of current objects; `noncurrent` and `delete_markers` (of
+    any age) are only known where versions were asked for. `store_clock` and `host_clock` are one moment by two clocks, before the first
+    page was read. `cuts` divide the keys evenly, for the next listing. `listing` and `report` tell of the source: one of them is None.
     """
 
     started_at: datetime
@@ -72,9 +80,16 @@ class InventoryFigures:
     unowned: Amount
     prefixes: dict[str, Amount]
     storage_classes: dict[str, Amount]
+    noncurrent: Amount = NOTHING
+    delete_markers: int = 0
     cuts: tuple[str, ...] = ()
     listing: ListingFigures | None = None
     report: str | None = None
+
+    @property
+    def rows(self) -> int:
+        """Of the snapshot: current objects, other versions, delete markers."""
+        return self.total.objects + self.noncurrent.objects + self.delete_markers
 
 
 def write_inventory(
@@ -99,25 +114,47 @@ def write_inventory(
             writer.write_table(table)
             sample.add(table["key"])
             progress.add(table.num_rows)
+            del table  # or it would be held while the next one is made
     progress.finish()
     with duck(folder) as connection:
-        by_prefix = rows(connection, BY_PREFIX, {"inventory": str(path)})
-        by_class = rows(connection, BY_STORAGE_CLASS, {"inventory": str(path)})
-    owned = {prefix: Amount(objects, size) for prefix, objects, size in by_prefix if prefix is not None}
+        amounts = [_AmountOf(*row) for row in rows(connection, AMOUNTS, {"inventory": str(path)})]
+    current = [amount for amount in amounts if amount.is_current]
+    by_prefix = _summed(current, lambda amount: amount.prefix)
+    owned = {prefix: amount for prefix, amount in by_prefix.items() if prefix is not None}
     if len(owned) > MOST_PARTITIONS:
         raise Refused(f"the declared prefixes make {len(owned):,} partitions, at most {MOST_PARTITIONS:,}: `split` is too deep")
-    amounts = [Amount(objects, size) for _, objects, size in by_prefix]
+    other = _summed(amounts, lambda amount: "current" if amount.is_current else "marker" if amount.is_delete_marker else "noncurrent")
     return InventoryFigures(
         started_at=started.store,
         store_clock=started.store,
         host_clock=started.host,
         seconds=monotonic() - began,
-        total=Amount(sum(a.objects for a in amounts), sum(a.bytes for a in amounts)),
-        unowned=next((Amount(objects, size) for prefix, objects, size in by_prefix if prefix is None), Amount(0, 0)),
+        total=other.get("current", NOTHING),
+        unowned=by_prefix.get(None, NOTHING),
         prefixes=owned,
-        storage_classes={name: Amount(objects, size) for name, objects, size in by_class},
+        storage_classes=_summed(current, lambda amount: amount.storage_class),
+        noncurrent=other.get("noncurrent", NOTHING),
+        delete_markers=other.get("marker", NOTHING).objects,
         cuts=sample.cuts(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _AmountOf:
+    is_current: bool
+    is_delete_marker: bool
+    prefix: str | None
+    storage_class: str
+    objects: int
+    bytes: int
+
+
+def _summed(amounts: list[_AmountOf], by: Callable[[_AmountOf], K]) -> dict[K, Amount]:
+    sums: dict[K, Amount] = {}
+    for amount in amounts:
+        so_far = sums.get(by(amount), NOTHING)
+        sums[by(amount)] = Amount(so_far.objects + amount.objects, so_far.bytes + amount.bytes)
+    return sums
 
 
 def _with_owner(
@@ -125,9 +162,13 @@ def _with_owner(
 ) -> Iterator[pa.Table]:
     partition, parameters = partition_expression(prefixes)
     for some in _by_row_group(pages):
-        connection.register("listed", pa.Table.from_batches(some, schema=LISTED))
-        yield arrow_table(connection, WITH_OWNER.format(partition=partition), parameters).cast(INVENTORY)
+        query = WITH_OWNER if some[0].schema == VERSIONS else WITH_OWNER_CURRENT_ONLY
+        connection.register("listed", pa.Table.from_batches(some))
+        table = arrow_table(connection, query.format(partition=partition), parameters).select(INVENTORY.names).cast(INVENTORY)
         connection.unregister("listed")
+        some.clear()  # or the pages would be held as long as the table
+        yield table
+        del table
 
 
 def _by_row_group(pages: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

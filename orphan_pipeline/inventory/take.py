@@ -2,17 +2,20 @@
 the last inventory taught about the bucket (where to cut it evenly, whether the store lists in order, how much to expect) makes this one
 faster and changes nothing in it."""
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.clock import store_time
 from orphan_pipeline.inventory.listing.asking import Asker
 from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
-from orphan_pipeline.inventory.prefixes import OwnedPrefix
+from orphan_pipeline.inventory.listing.page import Kind
+from orphan_pipeline.inventory.prefixes import WHOLE_BUCKET, OwnedPrefix
 from orphan_pipeline.inventory.reports.report import read_report
 from orphan_pipeline.inventory.snapshot import InventoryFigures, write_inventory
 from orphan_pipeline.settings.model import InventorySettings
@@ -35,16 +38,51 @@ def take_inventory(
     report: Callable[[str], None],
 ) -> InventoryFigures:
     """Writes the snapshot into `folder`. Raises Refused when the objects cannot be had whole; boto3's errors rise where it cannot begin."""
-    if settings.source == "s3_inventory":
-        return _reported(client, bucket, settings, prefixes=prefixes, folder=folder, report=report)
+    with _flat_memory():
+        if settings.source == "s3_inventory":
+            return _reported(client, bucket, settings, prefixes=prefixes, folder=folder, report=report)
+        return _listed(client, bucket, settings, prefixes=prefixes, last=last, folder=folder, report=report)
+
+
+@contextmanager
+def _flat_memory() -> Iterator[None]:
+    """Arrow's own allocator keeps what every thread that parsed a page has freed, some 75 MB; the system's gives it back."""
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
+
+
+def _listed(
+    client: "S3Client",
+    bucket: str,
+    settings: InventorySettings,
+    *,
+    prefixes: Sequence[OwnedPrefix],
+    last: InventoryFigures | None,
+    folder: Path,
+    report: Callable[[str], None],
+) -> InventoryFigures:
     in_order = not bucket.endswith(DIRECTORY_BUCKET) and (last is None or last.listing is None or last.listing.in_order)
+    declared = [prefix.path for prefix in prefixes if prefix.path != WHOLE_BUCKET]
     started = store_time(client, bucket)
 
     def listed(*, in_order: bool) -> InventoryFigures:
         cuts = last.cuts if last is not None else ()
         # The lister is closed whatever ends the writing: its workers would wait for ever for somebody to take their pages.
-        with closing(Asker(client, bucket, connections=settings.concurrency)) as asker:
-            lister = Lister(asker, bucket, concurrency=settings.concurrency, in_order=in_order, cuts=cuts)
+        kind = Kind.VERSIONS if settings.versions else Kind.OBJECTS
+        with closing(Asker(client, bucket, connections=settings.concurrency, kind=kind)) as asker:
+            lister = Lister(
+                asker,
+                bucket,
+                concurrency=settings.concurrency,
+                in_order=in_order,
+                cuts=cuts,
+                declared=declared,
+                versions=settings.versions,
+            )
             with closing(lister.batches()) as batches:
                 figures = write_inventory(
                     batches,
@@ -52,12 +90,12 @@ def take_inventory(
                     prefixes=prefixes,
                     folder=folder,
                     report=report,
-                    expected=last.total.objects if last is not None else None,
+                    expected=last.rows if last is not None else None,
                     detail=lister.detail,
                 )
             listing = lister.figures()
-        if sum(piece.objects for piece in listing.pieces) != figures.total.objects:
-            raise Refused(f"bucket {bucket}: {figures.total.objects:,} objects were written, and the ranges count otherwise")
+        if sum(piece.objects for piece in listing.pieces) != figures.rows:
+            raise Refused(f"bucket {bucket}: {figures.rows:,} objects were written, and the ranges count otherwise")
         return replace(figures, listing=listing)
 
     try:
@@ -86,6 +124,7 @@ def _reported(
         now=started.store,
         folder=folder,
         report=report,
+        versions=settings.versions,
     )
     with closing(found.batches()) as batches:
         figures = write_inventory(batches, started=started, prefixes=prefixes, folder=folder, report=report)

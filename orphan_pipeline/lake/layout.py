@@ -9,6 +9,8 @@
     {bucket}/purges/{purge_id}/{chunk}.parquet
     {bucket}/quarantines/{name}.json                                     every quarantine that was ever used
     {bucket}/approvals/{digest}.json
+    {bucket}/pauses/{sweep_id}/pause.json, missed.parquet                 what we deleted and a row points at (rule 15)
+    {bucket}/removed/                                                     what retention is taking away
     {bucket}/STOP                                                         while it is there, nothing is deleted; its text is the reason
 
 What the files hold is documented beside the code that writes them.
@@ -18,6 +20,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -150,6 +153,26 @@ class BucketLake:
 
     def approval(self, digest: str) -> Path:
         return self.root / "approvals" / f"{digest}.json"
+
+    def pause(self, sweep_id: str) -> Path:
+        return self.root / "pauses" / sweep_id
+
+    def pauses(self) -> list[Path]:
+        """Folders of the pauses that were declared."""
+        return sorted(declared.parent for declared in self.root.glob("pauses/*/pause.json"))
+
+    def ledger_parquet(self, *, since: datetime) -> list[str]:
+        """The recorded outcomes of real deletions, without files that were written before that moment."""
+        files = self.root.glob("ledger/*/*[0-9].parquet")
+        return sorted(str(path) for path in files if path.stat().st_mtime >= since.timestamp())
+
+    def sweep_folders(self) -> list[SweepFolder]:
+        """Every sweep, finished or not."""
+        return [SweepFolder(folder) for folder in sorted(self.root.glob("sweeps/*")) if folder.is_dir()]
+
+    @property
+    def removed(self) -> Path:
+        return self.root / "removed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
-"""Who let a tripped gate pass, for which digest, and when. An approval names one sweep's digest (all its prefixes) or one plan's;
-it never overrides ages, protection, ownership or confirmation, which are not gates."""
+"""Who let a tripped gate pass, for which digest, and when. An approval names one sweep's digest (all its prefixes), one plan's, or one
+pause's, and the gates that it overrides; a gate that trips later is not among them. It never overrides ages, protection, ownership or
+confirmation, which are not gates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from orphan_pipeline.gates import Gate, GateLimits, evaluate, tripped
+from orphan_pipeline.gates.gate import Gate
 from orphan_pipeline.lake.files import read_document, write_document
 from orphan_pipeline.lake.layout import BucketLake
-from orphan_pipeline.orphans.manifest import Manifest, read_manifests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,30 +22,27 @@ class Approval:
 
 
 def approve(lake: BucketLake, digest: str, overridden: Sequence[Gate], *, by: str, at: datetime) -> Approval:
-    """Records the approval in the lake. The first one of a digest stands."""
+    """Records the approval in the lake. The first one of a digest stands, unless this one overrides more: then who says so now answers
+    for all of it."""
+    former = approved(lake, digest)
+    names = tuple(dict.fromkeys([*(former.gates if former else ()), *(gate.label for gate in overridden)]))
+    if former is None or names != former.gates:
+        write_document(lake.approval(digest), Approval, Approval(digest=digest, at=at, by=by, gates=names))
+    return read_document(lake.approval(digest), Approval)
+
+
+def approved(lake: BucketLake, digest: str) -> Approval | None:
     path = lake.approval(digest)
-    if not path.is_file():
-        names = tuple(gate.name if gate.prefix is None else f"{gate.name}:{gate.prefix}" for gate in overridden)
-        write_document(path, Approval, Approval(digest=digest, at=at, by=by, gates=names))
-    return read_document(path, Approval)
+    return read_document(path, Approval) if path.is_file() else None
 
 
-def approved(lake: BucketLake, *digests: str) -> Approval | None:
-    """The approval of the first of these digests that has one."""
-    paths = (lake.approval(digest) for digest in digests)
-    return next((read_document(path, Approval) for path in paths if path.is_file()), None)
+def overridden(lake: BucketLake, *digests: str) -> frozenset[str]:
+    """What the approvals of these digests let pass, as `gate` or `gate:prefix`."""
+    return frozenset(name for digest in digests if (approval := approved(lake, digest)) for name in approval.gates)
 
 
-def last_accepted(lake: BucketLake, limits: GateLimits, *, before: datetime) -> Manifest | None:
-    """The latest sweep before that moment whose bucket gates passed, by the limits of its time and by today's, or were approved.
-
-    Only such a sweep confirms (rule 7): one that tripped saw orphans that may be none, and counting those sightings would
-    half-confirm a mistake.
-    """
-    for manifest in reversed(read_manifests(lake)):
-        if manifest.inventory.started_at >= before:
-            continue
-        passed = not manifest.tripped and not tripped(evaluate(manifest, limits))
-        if passed or approved(lake, manifest.digest):
-            return manifest
-    return None
+def still_closed(lake: BucketLake, gates: Iterable[Gate], *digests: str) -> list[Gate]:
+    """Those of the gates that did not pass, and that nobody approved for one of these digests."""
+    closed = [gate for gate in gates if not gate.passed]
+    open_by_approval = overridden(lake, *digests) if closed else frozenset()
+    return [gate for gate in closed if gate.label not in open_by_approval]

@@ -2,7 +2,7 @@
 The manifest is written last and once; a sweep without it does not exist."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,9 +17,13 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DanglingFigures:
-    """References without an object, by source (derived keys not counted: a thumbnail need not exist)."""
+    """References without an object, by source (derived keys not counted: a thumbnail need not exist). `missed` of all references,
+    derived ones too, are keys that we ourselves deleted (rule 15); `pause` is then the digest of the pause that stands for them."""
 
     sources: dict[str, int]
+    missed: int = 0
+    missed_sample: tuple[str, ...] = ()
+    pause: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +51,21 @@ class PlanEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgeBand:
+    """What lies in one band of ages (orphans/ages.py names them): all objects, and the orphans among them."""
+
+    inventory: Amount
+    orphans: Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrefixFigures:
-    """`holds` by reason; what is neither referenced nor held is in `deletable`."""
+    """`holds` by reason; what is neither referenced nor held is in `deletable`. `ages` holds the bands that are not empty."""
 
     inventory: Amount
     holds: dict[str, Amount]
     deletable: Amount
+    ages: dict[str, AgeBand] = field(default_factory=dict)
 
     @property
     def orphans(self) -> Amount:
@@ -71,7 +84,8 @@ class Earliest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """`binding` is everything that decides what is deleted (rule 9); `tripped` names the bucket's gates that did not pass when the sweep
-    was published, by the limits of that time; `digest` covers all of it and every plan."""
+    was published, by the limits of that time; `storage_classes` is of the orphans under declared prefixes; `digest` covers all of it
+    and every plan."""
 
     version: int
     sweep_id: str
@@ -90,6 +104,17 @@ class Manifest:
     tripped: tuple[str, ...]
     binding: dict[str, Any]
     digest: str
+    storage_classes: dict[str, Amount] = field(default_factory=dict)
+
+    @property
+    def place(self) -> tuple[datetime, datetime, datetime]:
+        """Sorts sweeps by when they looked: one that was slow, or read an older report, is no newer evidence because it ended later."""
+        return self.inventory.started_at, self.references.snapshot_at, self.published_at
+
+    @property
+    def store(self) -> tuple[Any, Any]:
+        """The real bucket. A name of the settings can be given to another one, whose past is then not this one's."""
+        return self.binding.get("bucket"), self.binding.get("endpoint")
 
     @property
     def source_matches(self) -> dict[str, SourceMatch]:
@@ -116,6 +141,18 @@ class Manifest:
     def owned(self) -> Amount:
         return total(figures.inventory for figures in self.prefixes.values())
 
+    @property
+    def ages(self) -> dict[str, AgeBand]:
+        """By band, over all prefixes."""
+        by_band: dict[str, list[AgeBand]] = {}
+        for figures in self.prefixes.values():
+            for name, band in figures.ages.items():
+                by_band.setdefault(name, []).append(band)
+        return {
+            name: AgeBand(inventory=total(b.inventory for b in bands), orphans=total(b.orphans for b in bands))
+            for name, bands in by_band.items()
+        }
+
 
 def total(amounts: Iterable[Amount]) -> Amount:
     listed = list(amounts)
@@ -123,8 +160,7 @@ def total(amounts: Iterable[Amount]) -> Amount:
 
 
 def read_manifests(lake: BucketLake) -> list[Manifest]:
-    """All published sweeps of the bucket, the one that looked last comes last: a sweep that was slow, or read an older report, must not
-    supersede newer evidence because it ended later. Raises Refused for a manifest of another version."""
+    """All published sweeps of the bucket, the one that looked last comes last. Raises Refused for a manifest of another version."""
     manifests = [read_document(sweep.manifest, Manifest) for sweep in lake.published_sweeps()]
     for manifest in manifests:
         if manifest.version != MANIFEST_VERSION:
@@ -132,7 +168,7 @@ def read_manifests(lake: BucketLake) -> list[Manifest]:
                 f"the manifest of sweep {manifest.sweep_id} is of version {manifest.version}, expected {MANIFEST_VERSION}: "
                 "it was written by another release"
             )
-    return sorted(manifests, key=lambda m: (m.inventory.started_at, m.references.snapshot_at, m.published_at))
+    return sorted(manifests, key=lambda m: m.place)
 
 
 def latest_manifest(lake: BucketLake) -> Manifest | None:

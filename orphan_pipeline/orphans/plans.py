@@ -14,6 +14,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import sha256_of
 from orphan_pipeline.lake.layout import SweepFolder
 from orphan_pipeline.orphans.manifest import Manifest, PlanEntry
+from orphan_pipeline.settings.databases import RATES
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
 
 DIGEST_VERSION = 1
@@ -27,8 +28,8 @@ def binding(bucket: BucketSettings, databases: dict[str, DatabaseSettings]) -> d
         include={"bucket", "endpoint", "region", "inventory", "prefixes", "protect", "references", "safety"},
     )
     del bound["inventory"]["concurrency"]
-    named = sorted({reference.database for reference in bucket.references})
-    bound["databases"] = {name: databases[name].model_dump(mode="json") for name in named}
+    named = sorted({reference.database for reference in bucket.references if reference.of_postgres})
+    bound["databases"] = {name: databases[name].model_dump(mode="json", exclude=set(RATES)) for name in named}
     return bound
 
 
@@ -81,6 +82,9 @@ def refuse_unless_bound(
     changed = sorted(_differences(manifest.binding, bound_now))
     if changed:
         raise Refused(f"{name} was made under other settings ({', '.join(changed)} changed since): run a new sweep")
+    file = folder.root / plan.file
+    if not file.is_file():
+        raise Refused(f"{name} has no file any more in sweep {manifest.sweep_id}: run a new sweep")
     recomputed = plan_digest(
         bound=manifest.binding,
         sweep_id=manifest.sweep_id,
@@ -90,7 +94,7 @@ def refuse_unless_bound(
         chunks=plan.chunks,
         sha256=plan.sha256,
     )
-    if recomputed != plan.digest or sha256_of(folder.root / plan.file) != plan.sha256:
+    if recomputed != plan.digest or sha256_of(file) != plan.sha256:
         raise Refused(f"{name} was edited after it was made: its digest does not match. Run a new sweep")
     if sweep_digest(manifest) != manifest.digest:
         raise Refused(f"the manifest of {name} was edited after it was made: its digest does not match. Run a new sweep")

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from orphan_pipeline.deletion.quarantine.place import Quarantine, remembered
-from orphan_pipeline.gates import GateLimits, evaluate, tripped
+from orphan_pipeline.gates.evaluate import evaluate, tripped
+from orphan_pipeline.gates.history import History
 from orphan_pipeline.inventory.prefixes import OWN_PREFIX
 from orphan_pipeline.inventory.reports.manifest import report_folder
 from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import BucketLake, SweepFolder
-from orphan_pipeline.orphans.approvals import last_accepted
+from orphan_pipeline.orphans.acceptance import gate_limits, history_before, last_accepted
+from orphan_pipeline.orphans.ages import AgeFigures, measure_ages
 from orphan_pipeline.orphans.cutoff import ClockReading, frozen_cutoff
 from orphan_pipeline.orphans.manifest import (
     MANIFEST_VERSION,
@@ -22,6 +24,7 @@ from orphan_pipeline.orphans.manifest import (
     Manifest,
     PlanEntry,
     PrefixFigures,
+    read_manifests,
 )
 from orphan_pipeline.orphans.plans import binding, plan_digest, sweep_digest
 from orphan_pipeline.orphans.snapshot import HoldLimits, OrphanFigures, write_orphan_set
@@ -29,14 +32,6 @@ from orphan_pipeline.references.snapshot import ReferenceFigures
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
 
 NOTHING = Amount(0, 0)
-
-
-def gate_limits(settings: BucketSettings) -> GateLimits:
-    return GateLimits(
-        source_floors={reference.name: reference.expect_rows_at_least for reference in settings.references},
-        min_match_rate=settings.safety.min_match_rate,
-        max_orphan_fraction=settings.safety.max_orphan_fraction,
-    )
 
 
 def hold_limits(settings: BucketSettings, reports: Sequence[str], quarantines: Sequence[str] = ()) -> HoldLimits:
@@ -75,7 +70,9 @@ def publish_sweep(
     references = sweep.figures("references", ReferenceFigures)
     dangling = sweep.figures("dangling", DanglingFigures)
     cutoff = _cutoff(inventory, references, settings)
-    previous = last_accepted(lake, gate_limits(settings), before=inventory.started_at)
+    earlier = read_manifests(lake)
+    store = (settings.bucket, settings.endpoint)
+    previous = last_accepted(lake, gate_limits(settings), before=inventory.started_at, store=store, manifests=earlier)
     report(f"orphans: cutoff {cutoff:%Y-%m-%d %H:%M:%S} UTC, confirming sweep {previous.sweep_id if previous else '(none)'}")
     with sweep.writing("orphans") as folder:
         figures = write_orphan_set(
@@ -87,7 +84,9 @@ def publish_sweep(
             cutoff=cutoff,
             limits=hold_limits(settings, reports, [*quarantines, *remembered(lake)]),
             folder=folder,
+            globs={source.name: source.globs for source in references.sources if source.globs},
         )
+        ages = measure_ages(sweep, folder, prefixes=list(inventory.prefixes), cutoff=cutoff, sweep_at=inventory.started_at)
     manifest = _manifest(
         sweep_id=sweep.sweep_id,
         name=name,
@@ -95,12 +94,14 @@ def publish_sweep(
         references=references,
         dangling=dangling,
         figures=figures,
+        ages=ages,
         cutoff=cutoff,
         confirms=previous.sweep_id if previous else None,
         published_at=datetime.now(UTC),
         settings=settings,
         bound=binding(settings, databases),
     )
+    manifest = _judged(manifest, settings, history_before(lake, manifest, earlier))
     write_document(sweep.manifest, Manifest, manifest)
     return manifest
 
@@ -112,7 +113,9 @@ def _cutoff(inventory: InventoryFigures, references: ReferenceFigures, settings:
         [ClockReading(f"database {cut.database}", cut.snapshot_at, cut.host_snapshot_at) for cut in references.cuts],
         settings.safety.min_age,
     )
-    return min(by_the_clocks, inventory.started_at - settings.safety.min_age)
+    # What happened after a file source was written is not in it: an object of that time may be in use.
+    bounds = [inventory.started_at, *(file.written_at for file in references.files)]
+    return min(by_the_clocks, min(bounds) - settings.safety.min_age)
 
 
 def _manifest(
@@ -123,6 +126,7 @@ def _manifest(
     references: ReferenceFigures,
     dangling: DanglingFigures,
     figures: OrphanFigures,
+    ages: AgeFigures,
     cutoff: datetime,
     confirms: str | None,
     published_at: datetime,
@@ -148,8 +152,9 @@ def _manifest(
             amount=figures.amounts[prefix, None],
         )
         for prefix, plan in figures.plans.items()
+        if references.full  # rule 4d: what was put together from two nights may lack a reference
     }
-    manifest = Manifest(
+    return Manifest(
         version=MANIFEST_VERSION,
         sweep_id=sweep_id,
         bucket=name,
@@ -164,6 +169,7 @@ def _manifest(
                 inventory=amount,
                 holds={hold: held for (owner, hold), held in figures.amounts.items() if owner == prefix and hold is not None},
                 deletable=figures.amounts.get((prefix, None), NOTHING),
+                ages=ages.by_prefix.get(prefix, {}),
             )
             for prefix, amount in inventory.prefixes.items()
         },
@@ -174,6 +180,12 @@ def _manifest(
         binding=bound,
         tripped=(),
         digest="",
+        storage_classes=ages.storage_classes,
     )
-    judged = replace(manifest, tripped=tuple(gate.name for gate in tripped(evaluate(manifest, gate_limits(settings)))))
+
+
+def _judged(manifest: Manifest, settings: BucketSettings, history: History) -> Manifest:
+    """With the names of the bucket's gates that tripped, and the digest over all of it."""
+    closed = tripped(evaluate(manifest, gate_limits(settings), history))
+    judged = replace(manifest, tripped=tuple(dict.fromkeys(gate.name for gate in closed)))
     return replace(judged, digest=sweep_digest(judged))

@@ -70,6 +70,28 @@ FROM (
 ORDER BY prefix, key
 """
 
+# Objects that no row of the snapshot names, but a glob among a source's variants may.
+UNLISTED = """
+CREATE TEMP TABLE unlisted AS SELECT key FROM inventory ANTI JOIN refs USING (key)
+"""
+
+GLOB_PARENTS = """
+CREATE OR REPLACE TEMP VIEW glob_parents AS SELECT key FROM refs WHERE source = {source} AND NOT derived
+"""
+
+GLOB_MATCHED = """
+CREATE TEMP TABLE glob_matched (key VARCHAR, source VARCHAR, derived BOOLEAN)
+"""
+
+MATCH_GLOB = """
+INSERT INTO glob_matched SELECT key, {source}, true FROM ({matches})
+"""
+
+# From here on a matched object is referenced, for whatever asks `refs`.
+WITH_GLOB_MATCHED = """
+CREATE VIEW refs AS SELECT * FROM listed_refs UNION ALL BY NAME SELECT * FROM glob_matched
+"""
+
 # A store that lists a key twice (overwritten while it was listed, say) would have it deleted twice: a second delete marker.
 LISTED_TWICE = """
 SELECT min(key) FROM orphans GROUP BY key HAVING count(*) > 1 LIMIT 1
@@ -114,4 +136,76 @@ COPY (
 
 DANGLING_BY_SOURCE = """
 SELECT source, count(*) FROM read_parquet($file, hive_partitioning = false) GROUP BY source ORDER BY source
+"""
+
+DANGLING_SAMPLE = """
+SELECT source, key FROM read_parquet($files, hive_partitioning = false)
+QUALIFY row_number() OVER (PARTITION BY source ORDER BY key) <= $each ORDER BY source, key
+"""
+
+# Over the snapshots, for the gate on bands of ages and the pictures. The orphans' files lie in a folder a prefix.
+INVENTORY_BY_AGE = """
+SELECT prefix, {band} AS band, count(*), sum(size)::BIGINT FROM inventory WHERE prefix IS NOT NULL
+GROUP BY prefix, band ORDER BY prefix, band
+"""
+
+ORPHANS_BY_AGE = """
+SELECT parse_path(filename)[-2] AS folder, {band} AS band, count(*), sum(size)::BIGINT
+FROM read_parquet($files, hive_partitioning = false, union_by_name = true, filename = true) GROUP BY folder, band ORDER BY folder, band
+"""
+
+ORPHANS_BY_CLASS = """
+SELECT storage_class, count(*), sum(size)::BIGINT FROM read_parquet($files, hive_partitioning = false, union_by_name = true)
+GROUP BY storage_class ORDER BY storage_class
+"""
+
+# Rule 15, over `inventory`, `refs`, `restored` (the rows of all restores) and `acknowledged` (keys that somebody let be). First what is
+# nearly always empty: references to keys that a ledger names. Only then is the inventory looked at.
+NO_RESTORES = """
+SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS outcome, NULL::TIMESTAMPTZ AS "at" WHERE false
+"""
+
+NO_KEYS = """
+SELECT NULL::VARCHAR AS key WHERE false
+"""
+
+DELETED_AND_REFERENCED = """
+CREATE TEMP TABLE deleted_and_referenced AS
+WITH deleted AS (
+    SELECT key, max("at") AS deleted_at, arg_max(parse_path(filename)[-2], "at") AS plan
+    FROM read_parquet($files, hive_partitioning = false, union_by_name = true, filename = true)
+    WHERE list_contains($gone, outcome) GROUP BY key
+), named AS (
+    SELECT DISTINCT key, source::VARCHAR AS source FROM refs SEMI JOIN deleted USING (key)
+)
+SELECT key, source, deleted_at, plan FROM named JOIN deleted USING (key)
+"""
+
+MISSED = """
+CREATE TEMP TABLE missed AS
+SELECT key, source, deleted_at, plan FROM deleted_and_referenced AS one
+ANTI JOIN inventory USING (key)
+ANTI JOIN acknowledged USING (key)
+WHERE NOT EXISTS (
+    -- It was back after that: what is gone now, somebody else took away.
+    SELECT 1 FROM restored WHERE restored.key = one.key AND restored."at" >= one.deleted_at AND outcome IN ('restored', 'newer')
+)
+"""
+
+MISSED_FIGURES = """
+SELECT count(DISTINCT key), coalesce(list_sort(list(DISTINCT key))[:$sample], []),
+       coalesce(list_sort(list(DISTINCT source)), []), coalesce(list_sort(list(DISTINCT plan)), [])
+FROM missed
+"""
+
+WRITE_MISSED = """
+COPY (SELECT * FROM missed ORDER BY key, source) TO $file (FORMAT parquet, COMPRESSION zstd)
+"""
+
+STILL_MISSED = """
+SELECT count(*) FROM read_parquet($missed, hive_partitioning = false) AS one
+WHERE NOT EXISTS (
+    SELECT 1 FROM read_parquet($restores, hive_partitioning = false, union_by_name = true) AS restored
+    WHERE restored.key = one.key AND restored."at" >= one.deleted_at AND outcome IN ('restored', 'newer')
+)
 """

@@ -6,7 +6,7 @@
 Unowned orphans are counted, not listed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,12 +17,13 @@ import pyarrow as pa
 
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.columns import LISTED, TIME
+from orphan_pipeline.inventory.columns import CURRENT, LISTED, TIME
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.columns import column
 from orphan_pipeline.lake.files import sha256_of
 from orphan_pipeline.lake.layout import SweepFolder, prefix_folder
 from orphan_pipeline.orphans import queries
+from orphan_pipeline.orphans.derived import matched_by_globs
 from orphan_pipeline.orphans.manifest import Earliest
 from orphan_pipeline.orphans.protection import protection_expression
 
@@ -79,14 +80,17 @@ def write_orphan_set(
     cutoff: datetime,
     limits: HoldLimits,
     folder: Path,
+    globs: Mapping[str, Sequence[str]] | None = None,
 ) -> OrphanFigures:
     """Joins the two snapshots of one sweep and writes plans and holds into `folder`. Nothing is held in Python but figures.
+    `globs`: by source, the templates with a `*` that its references have as variants.
 
     Raises Refused when the inventory holds an orphan twice.
     """
     with duck(folder) as connection:
-        connection.read_parquet(sweep.parquet("inventory")).create_view("inventory")
+        connection.read_parquet(sweep.parquet("inventory")).filter(CURRENT).create_view("inventory")
         connection.read_parquet(sweep.parquet("references")).create_view("refs")
+        matched_by_globs(connection, globs or {})
         _view(connection, "previous", previous.parquet("orphans") if previous else [], queries.NO_PREVIOUS)
         _view(connection, "ever_restored", restored, queries.NO_RESTORED)
         _view(connection, "released", released or [], queries.NO_RESTORED)

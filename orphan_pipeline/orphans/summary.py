@@ -1,6 +1,14 @@
-"""The one line that a sweep ends with: what can be deleted, or when something first can be, and why not before."""
+"""The one line that a sweep ends with: what can be deleted, or what somebody has to approve first, or when something first can be, and why
+not before."""
 
-from orphan_pipeline.orphans.manifest import Manifest
+from collections.abc import Sequence
+
+from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.orphans.acceptance import Closed
+from orphan_pipeline.orphans.manifest import Manifest, total
+from orphan_pipeline.orphans.pauses import refusal_line
+
+SHOWN_DIGITS = 16
 
 BECAUSE = {
     "young": "the oldest orphans are younger than min_age (and multipart_grace) until then",
@@ -8,10 +16,46 @@ BECAUSE = {
 }
 
 
-def closing_line(manifest: Manifest) -> str:
-    deletable = manifest.deletable
-    if deletable.objects:
-        return f"deletable now: {deletable.objects:,} objects, {deletable.bytes:,} bytes, in {len(manifest.plans):,} prefixes"
+def approval_command(digest: str) -> str:
+    """What an operator types who finds that a tripped gate is right after all."""
+    return f"orphan-pipeline approve {digest[:SHOWN_DIGITS]}"
+
+
+def closing_line(manifest: Manifest, closed: Closed) -> str:
+    """`closed`: what nobody approved so far."""
+    if closed.pause is not None:
+        waiting = f"{_amount(manifest, list(manifest.plans))} wait; " if manifest.plans else ""
+        return waiting + refusal_line(closed.pause)
+    partly = [source.name for source in manifest.references.sources if not source.full]
+    if partly:
+        sources = ", ".join(partly)
+        return f"nothing is deletable after this sweep, because of {sources} only new rows were read; the next full read makes plans again"
+    held_back = closed.held_back
+    free = [prefix for prefix in manifest.plans if prefix not in held_back]
+    lines = []
+    if free:
+        lines.append(f"deletable now: {_amount(manifest, free)}, in {len(free):,} prefixes")
+    if held_back:
+        names = dict.fromkeys(gate.name for prefix in held_back for gate in closed.plans[prefix])
+        lines.append(f"{_amount(manifest, held_back)} wait for approval ({_gates(list(names))}): {approval_command(manifest.digest)}")
+    if lines:
+        return "; ".join(lines)
+    if closed.bucket:
+        names = dict.fromkeys(gate.name for gate in closed.bucket)
+        lines.append(f"this sweep counts for nothing until it is approved ({_gates(list(names))}): {approval_command(manifest.digest)}")
+    return "; ".join([*lines, _earliest(manifest)])
+
+
+def _amount(manifest: Manifest, prefixes: Sequence[str]) -> str:
+    amount: Amount = total(manifest.plans[prefix].amount for prefix in prefixes)
+    return f"{amount.objects:,} objects, {amount.bytes:,} bytes"
+
+
+def _gates(names: Sequence[str]) -> str:
+    return f"gate {names[0]}" if len(names) == 1 else f"gates {', '.join(names)}"
+
+
+def _earliest(manifest: Manifest) -> str:
     if manifest.earliest is not None:
         return f"earliest deletable: {manifest.earliest.at:%Y-%m-%d %H:%M:%S} UTC, because {BECAUSE[manifest.earliest.hold]}"
     if manifest.orphans.objects:

@@ -8,10 +8,15 @@ Keys are exact: nothing is trimmed, folded or decoded that no rule names.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
+
+import duckdb
+import pyarrow.compute as pc
+from duckdb.func import PythonUDFType
+from duckdb.sqltypes import VARCHAR as TEXT
 
 from orphan_pipeline.references.refusals import LONGEST_SHOWN, one_line, shown
-from orphan_pipeline.settings.model import Decode, DropQuery, KeyRules, Prepend, Strip
+from orphan_pipeline.settings.key_rules import Decode, DropQuery, KeyRules, LeadingSlash, Prepend, Strip, Unicode
 
 # What url_decode lets through as it is: a `%` without two hex digits.
 BROKEN_ESCAPE = "%(?:[^0-9A-Fa-f]|[0-9A-Fa-f][^0-9A-Fa-f]|[0-9A-Fa-f]?$)"
@@ -20,14 +25,13 @@ BROKEN_ESCAPE = "%(?:[^0-9A-Fa-f]|[0-9A-Fa-f][^0-9A-Fa-f]|[0-9A-Fa-f]?$)"
 URL = r"^[ \t\r\n\f]*(?:[A-Za-z][A-Za-z0-9+.-]*://|//[^/])"
 BASE = re.compile(r"[ \t\r\n\f]*((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)(?:[^/?#]*@)?([^/?#]*)")
 
-PLACEHOLDER = re.compile(r"\{(dir|stem|suffix|key)\}")
-
 KeyProblem = Literal["undecodable", "empty", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
 class KeySql:
-    """Expressions over one column: `key` (NULL if it does not decode), and `problem` (a `KeyProblem`, or NULL).
+    """Expressions over one column: `key` (NULL if there is none), and `problem` (a `KeyProblem`, or NULL). Both NULL: a foreign URL that
+    `ignore_foreign` excuses; it yields no key and is counted.
 
     `parameters` are named; each stands in `key`, and so in whatever statement uses both."""
 
@@ -36,65 +40,90 @@ class KeySql:
     parameters: dict[str, str]
 
 
+def teach(connection: duckdb.DuckDBPyConnection) -> None:
+    """Gives a connection the functions that `key_sql` uses beyond DuckDB's own; to be called once on each."""
+    # DuckDB knows no NFD, and its nfc_normalize cuts a text at a NUL.
+    for name, function in (("to_nfc", _nfc), ("to_nfd", _nfd)):
+        connection.create_function(name, function, [TEXT], TEXT, type=PythonUDFType.ARROW)
+
+
 def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
     """The rules in their order.
 
-    strip      takes away the longest of its bases that the value begins with; a value without any stays as it is
-    drop_query takes away everything from the first `?` or `#` on, of every value: not for keys that hold either
-    decode     percent: `%41` is `A`; `+` stays a plus; an escape that is broken, or no UTF-8, is a problem
-    prepend    goes before every value
+    strip          takes away the longest of its bases that the value begins with; a value without any stays as it is
+    drop_query     takes away everything from the first `?` or `#` on, of every value: not for keys that hold either
+    decode         percent: `%41` is `A`; `+` stays a plus; an escape that is broken, or no UTF-8, is a problem. form: `+` is a space too
+    unicode        nfc, nfd: the value in that form
+    leading_slash  drop: takes away one `/` at the beginning; add: puts one where there is none
+    prepend        goes before every value
 
-    After the rules, and before anything is prepended, a value that is empty or still a URL is a problem.
+    After the rules, and before anything is prepended or a slash is dropped or added, a value that is empty or still a URL is a problem.
+    Only strip, drop_query, decode, unicode and leading_slash can make one key of two values: nothing else ever does.
     """
     value, parameters = column, dict[str, str]()
-    checked: list[str] = []
+    # With a prefix before it a foreign URL would pass for a key, and the object it means for an orphan.
+    empty: list[str] = []
+    foreign: list[str] = []
+    undecoded: list[str] = []
+    last_strip = max((n for n, step in enumerate(rules.steps) if isinstance(step, Strip)), default=-1)
     for n, step in enumerate(rules.steps):
         match step:
             case Strip(bases=bases):
-                parameters[f"strip_{n}"] = f"^(?:{'|'.join(map(re.escape, sorted(bases, key=len, reverse=True)))})"
+                parameters[f"strip_{n}"] = f"^(?:{_any_of(bases)})"
                 value = f"regexp_replace({value}, $strip_{n}, '')"
             case DropQuery():
                 value = f"regexp_replace({value}, '(?s)[?#].*', '')"
-            case Decode():
+            case Decode(how=how):
+                if n > last_strip:  # no base can be taken off any more: somebody else's URL need not decode
+                    undecoded.append(value)
+                if how == "form":
+                    value = f"replace({value}, '+', ' ')"
                 broken = f"regexp_matches({value}, '{BROKEN_ESCAPE}')"
                 value = f"CASE WHEN {broken} THEN NULL ELSE TRY(url_decode({value})) END"
+            case Unicode(form=form):
+                value = f"to_{form}({value})"
+            case LeadingSlash(what=what):
+                foreign.append(value)
+                empty.append(value)
+                # Neither has a NULL of its own: of `decode`, say, it must come out again.
+                drop, add = f"regexp_replace({value}, '^/', '')", f"regexp_replace({value}, '^/?', '/')"
+                value = drop if what == "drop" else add
             case Prepend(prefix=prefix):
-                # With a prefix before it a foreign URL would pass for a key, and the object it means for an orphan.
-                checked.append(value)
+                foreign.append(value)
+                empty.append(value)
                 parameters[f"prepend_{n}"] = prefix
                 value = f"($prepend_{n} || {value})"
             case _:
                 assert_never(step)
-    checked.append(value)
-    empty = " OR ".join(f"{text} = ''" for text in checked)
-    foreign = " OR ".join(f"regexp_matches({text}, '{URL}')" for text in checked)
-    problem = f"CASE WHEN {value} IS NULL THEN 'undecodable' WHEN {empty} THEN 'empty' WHEN {foreign} THEN 'foreign' END"
-    return KeySql(value, problem, parameters)
+    is_foreign = " OR ".join(f"regexp_matches({text}, '{URL}')" for text in [*foreign, value])
+    was_foreign = " OR ".join(f"regexp_matches({text}, '{URL}')" for text in [*foreign, *undecoded, value])
+    is_empty = " OR ".join(f"{text} = ''" for text in [*empty, value])
+    gone = f"CASE WHEN coalesce({was_foreign}, false) THEN 'foreign' ELSE 'undecodable' END"
+    problem = f"CASE WHEN {value} IS NULL THEN {gone} WHEN {is_empty} THEN 'empty' WHEN {is_foreign} THEN 'foreign' END"
+    if rules.ignore_foreign is False:
+        return KeySql(value, problem, parameters)
+    excused = f"coalesce({was_foreign}, false)"
+    if rules.ignore_foreign is not True:
+        parameters["ignored"] = f"^(?:{_any_of(rules.ignore_foreign)})"
+        excused = f"{excused} AND regexp_matches({column}, $ignored)"
+    return KeySql(f"CASE WHEN {excused} THEN NULL ELSE {value} END", f"CASE WHEN {excused} THEN NULL ELSE {problem} END", parameters)
 
 
-def variants_sql(templates: Sequence[str], column: str = "key") -> tuple[str, dict[str, str]]:
-    """A list expression of the keys that live as long as `column`'s, one for each template, and its parameters.
+def _any_of(bases: Sequence[str]) -> str:
+    """A regular expression for any of these texts, the longest first."""
+    return "|".join(map(re.escape, sorted(bases, key=len, reverse=True)))
 
-    {key} is the key; {dir} all up to and including its last `/`; {suffix} from the last `.` of the name behind it,
-    unless the name begins with that dot; {stem} the name without the suffix.
-    """
-    folder = f"regexp_extract({column}, '^(?s:.*/)?')"
-    suffix = rf"regexp_extract({column}, '[^/](\.[^./]*)$', 1)"
-    stem = f"substr({column}, length({folder}) + 1, length({column}) - length({folder}) - length({suffix}))"
-    meaning = {"key": column, "dir": folder, "suffix": suffix, "stem": stem}
-    parameters: dict[str, str] = {}
-    made = []
-    for template in templates:
-        parts = []
-        for n, part in enumerate(PLACEHOLDER.split(template)):
-            if n % 2:
-                parts.append(meaning[part])
-            elif part:
-                name = f"variant_{len(parameters)}"
-                parameters[name] = part
-                parts.append(f"${name}")
-        made.append(" || ".join(parts))
-    return f"[{', '.join(made)}]::VARCHAR[]", parameters
+
+def _nfc(values: Any) -> Any:
+    return _in_form("NFC", values)
+
+
+def _nfd(values: Any) -> Any:
+    return _in_form("NFD", values)
+
+
+def _in_form(form: Literal["NFC", "NFD"], values: Any) -> Any:
+    return pc.call_function("utf8_normalize", [values], pc.Utf8NormalizeOptions(form))
 
 
 def explain(problem: KeyProblem, raw: str) -> str:

@@ -49,6 +49,8 @@ def connection_refusal(error: psycopg.Error, database: str, password: str | None
 
 
 def _advice(error: psycopg.Error) -> str:
+    if "conflict with recovery" in str(error):
+        return " (raise max_standby_streaming_delay on the replica, or leave replica out)"
     if isinstance(error, errors.LockNotAvailable):
         return " (is a migration running? run the sweep again after it)"
     if isinstance(error, errors.InsufficientPrivilege):

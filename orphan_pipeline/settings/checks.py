@@ -25,7 +25,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 _SQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}")
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
-_PLACEHOLDERS = ("dir", "stem", "suffix", "key")
+_PLACEHOLDERS = ("up", "dir", "stem", "suffix", "key")
 
 
 def identifier(name: str) -> str:
@@ -156,6 +156,26 @@ def sql_query(text: str) -> str:
     return query
 
 
+def sql_condition(text: str) -> str:
+    if not text.strip():
+        raise mistake("expected a condition such as deleted_at IS NULL")
+    if ";" in text:
+        raise mistake("expected one condition, without ;")
+    return text.strip()
+
+
+def absolute_path(text: str) -> str:
+    if not text.startswith("/") or "\0" in text:
+        raise mistake("expected an absolute path, since runs are started in many folders")
+    return text
+
+
+def export_path(text: str) -> str:
+    if not absolute_path(text).endswith((".parquet", ".csv")):
+        raise mistake("expected the absolute path of files that end in .parquet or .csv")
+    return text
+
+
 def json_path(text: str) -> str:
     try:
         JsonPath(text)
@@ -171,17 +191,19 @@ def non_empty(text: str) -> str:
 
 
 def variant(text: str) -> str:
-    if "*" in text:
-        raise mistake("but a glob in variants does not exist yet: leave it out")
-    known = "expected a template of {dir}, {stem}, {suffix} and {key}"
+    known = "expected a template of {up}, {dir}, {stem}, {suffix} and {key}"
     try:
         fields = [(name, spec, how) for _, name, spec, how in string.Formatter().parse(text) if name is not None]
     except ValueError as wrong:
         raise mistake(known) from wrong
-    if any(name not in _PLACEHOLDERS or spec or how for name, spec, how in fields):
+    if any(name not in _PLACEHOLDERS or spec or how for name, spec, how in fields) or "{{" in text or "}}" in text:
         raise mistake(known)
     if not {"key", "stem"} & {name for name, _, _ in fields}:
         raise mistake("expected a template that holds {key} or {stem}")
+    if "*" in text and "{" not in text.partition("*")[0]:
+        raise mistake("expected a placeholder such as {dir} or {key} before the first *")
+    if "***" in text:
+        raise mistake("expected * or **, not three of them")
     return text
 
 

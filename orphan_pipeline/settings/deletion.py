@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from orphan_pipeline.settings import checks
+from orphan_pipeline.settings.hooks import Hooks
 from orphan_pipeline.settings.part import Count, Flag, Part, Text
-from orphan_pipeline.settings.values import DurationRange, Expected, Later, OneOf, mistake, mistakes_below
+from orphan_pipeline.settings.values import Duration, DurationRange, Expected, OneOf, mistake, mistakes_below
 
 HOUR = 'an hour of the day such as "06:00"'
 
@@ -55,13 +56,21 @@ class DeletionSettings(Part):
         default=False,
         description="Whether to delete even from a store that honours no ETag on a delete: each object is then looked at right before.",
     )
-    recheck_max_age: Annotated[None, Later("asking the databases again before a chunk")] = Field(
-        default=None,
-        exclude=True,
-        description="How long ago the databases may have been asked when a chunk is deleted.",
+    recheck_max_age: Annotated[timedelta, DurationRange(at_least=timedelta(seconds=10), at_most=timedelta(hours=6))] = Field(
+        default=timedelta(minutes=15), description="How long ago the databases may have been asked about a chunk's keys when it is deleted."
     )
-    after_chunk: Annotated[None, Later("calling hooks after a chunk")] = Field(
-        default=None, exclude=True, description="Functions called after each chunk."
+    recheck_by: Annotated[Literal["auto", "pass"], OneOf(words=("auto", "pass"), later={})] = Field(
+        default="auto",
+        description="How the databases are asked again: `auto` by an index where the planner uses one, else by one pass over the source; "
+        "`pass` always by a pass.",
+    )
+    before_chunk: Hooks = Field(default=(), description="Functions called before each chunk; they may hold keys back, or stop the run.")
+    after_chunk: Hooks = Field(default=(), description="Functions called after each chunk with what became of its keys.")
+    lease_expiry: Annotated[timedelta, DurationRange(at_least=timedelta(seconds=15), at_most=timedelta(hours=1))] = Field(
+        default=timedelta(minutes=2), description="How long after its last renewal the lease of a run that vanished still keeps others out."
+    )
+    lease_wait: Duration = Field(
+        default=timedelta(minutes=5), description="How long a deletion or restore waits for another one's lease before it is refused."
     )
     quarantine: Annotated[Text, AfterValidator(checks.quarantine_location), Expected("s3://bucket/prefix/")] | None = Field(
         default=None,

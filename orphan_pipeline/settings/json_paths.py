@@ -1,6 +1,6 @@
-"""The JSON paths that a reference source may name: members of members, and at most one array.
+"""The JSON paths that a reference source may name: members of members, and arrays of them.
 
-    $.attachments[*].url      $."my files".key      $.a.b
+    $.attachments[*].url      $."my files".key      $.blocks[*].images[*].key
 
 Only this grammar can be accounted for element by element. Reading documents with the paths belongs in `references`.
 """
@@ -10,17 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 _MEMBER = r'\.(?:[A-Za-z_][A-Za-z0-9_]*|"(?:[^"\\\x00-\x1f]|\\["\\])+")'
-_PATH = re.compile(rf"\$((?:{_MEMBER})*)(?:\[\*\]((?:{_MEMBER})*))?")
-_NEEDLESS_QUOTES = re.compile(r'\."([A-Za-z_][A-Za-z0-9_]*)"|(\.[A-Za-z_][A-Za-z0-9_]*|\."(?:[^"\\]|\\.)+")')
+_PATH = re.compile(rf"\$(?:{_MEMBER}|\[\*\])*")
+_PART = re.compile(rf"({_MEMBER})|\[\*\]")
+_NEEDLESS_QUOTES = re.compile(r'\."([A-Za-z_][A-Za-z0-9_]*)"')
 
 
 class BadJsonPath(ValueError):
     """A text outside the grammar. The message says what is expected."""
-
-
-def _canonical(members: str) -> str:
-    """One spelling for each path, so that paths into the same array are seen to share it: quotes only where needed."""
-    return _NEEDLESS_QUOTES.sub(lambda match: f".{match[1]}" if match[1] else match[2], members)
 
 
 @dataclass(frozen=True)
@@ -34,27 +30,36 @@ class JsonPath:
             raise BadJsonPath("expected a path such as $.attachments[*].url")
         if not _PATH.fullmatch(self.text):
             raise BadJsonPath(
-                "not available yet: expected members and at most one [*], such as $.attachments[*].url "
+                "expected members and [*] only, such as $.attachments[*].url "
                 '(names other than letters, digits and _ in quotes: $."my-files"[*])'
             )
 
     @cached_property
-    def _parts(self) -> tuple[str, str | None]:
-        match = _PATH.fullmatch(self.text)
-        assert match is not None  # the text was checked when the path was made
-        return match[1], match[2]
+    def _parts(self) -> tuple[str, ...]:
+        """The members between the arrays. One spelling for each path, so that paths into the same array are seen to share it."""
+        parts = [""]
+        for part in _PART.finditer(self.text, 1):
+            if part[1] is None:
+                parts.append("")
+            else:
+                # quotes only where needed
+                parts[-1] += _NEEDLESS_QUOTES.sub(lambda match: f".{match[1]}", part[1])
+        return tuple(parts)
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The arrays on the way, outermost first, each as the path up to and including its `[*]`."""
+        return tuple(f"${'[*]'.join(self._parts[:n])}[*]" for n in range(1, len(self._parts)))
 
     @property
     def array(self) -> str | None:
-        """The path up to and including its `[*]`; None when it has none."""
-        before, after = self._parts
-        return None if after is None else f"${_canonical(before)}[*]"
+        """The innermost of them; None when there is none."""
+        return self.arrays[-1] if self.arrays else None
 
     @property
     def rest(self) -> str:
-        """What follows the `[*]`, from `$`, which stands for the element; the whole path when there is no `[*]`."""
-        before, after = self._parts
-        return f"${_canonical(before if after is None else after)}"
+        """What follows the last `[*]`, from `$`, which stands for the element; the whole path when there is no `[*]`."""
+        return f"${self._parts[-1]}"
 
     def __str__(self) -> str:
-        return self.rest if self.array is None else self.array + self.rest.removeprefix("$")
+        return f"${'[*]'.join(self._parts)}"

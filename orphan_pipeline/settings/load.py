@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from orphan_pipeline.errors import BadSettings
+from orphan_pipeline.settings.databases import DatabaseSettings
 from orphan_pipeline.settings.document import BrokenDocument, Document, Loc, Mistake, read_document
 from orphan_pipeline.settings.model import Settings
 from orphan_pipeline.settings.part import FROM_FILE
@@ -87,6 +88,9 @@ def _secrets(value: Any, loc: Loc) -> Iterator[tuple[Loc, EnvRef]]:
     elif isinstance(value, dict):
         for name, item in value.items():
             yield from _secrets(item, (*loc, name))
+    elif isinstance(value, tuple):
+        for place, item in enumerate(value):
+            yield from _secrets(item, (*loc, place))
 
 
 def _text(path: Path) -> str:
@@ -106,7 +110,7 @@ def _text(path: Path) -> str:
 def _hidden(loc: Loc) -> bool:
     """Whether what stands here could be a secret, by right or by mistake."""
     if loc[:1] == ("databases",):
-        return loc[2:] != ("system_identifier",)
+        return loc[2:3] in ((), ("url",), ("replica",)) or (len(loc) > 2 and loc[2] not in DatabaseSettings.model_fields)
     return loc[:1] == ("notifications",) or (loc[:1] == ("buckets",) and loc[2:3] == ("credentials",))
 
 

@@ -15,17 +15,22 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from orphan_pipeline.settings import checks
 from orphan_pipeline.settings.checks import identifier
+from orphan_pipeline.settings.databases import DatabaseSettings
 from orphan_pipeline.settings.deletion import DeletionSettings
 from orphan_pipeline.settings.part import Flag, Part, Text
+from orphan_pipeline.settings.prices import LIST_PRICES, with_list_prices
+from orphan_pipeline.settings.retention import RetentionSettings
 from orphan_pipeline.settings.safety import SafetySettings
 from orphan_pipeline.settings.sources import (
     Decode,
     DropQuery,
     KeyRules,
     KeyStep,
+    LeadingSlash,
     Prepend,
     ReferenceSettings,
     Strip,
+    Unicode,
 )
 from orphan_pipeline.settings.values import DurationRange, EnvRef, Expected, Later, OneOf, duration_text, mistake, mistakes_below
 
@@ -39,29 +44,19 @@ __all__ = [
     "KeyCredentials",
     "KeyRules",
     "KeyStep",
+    "LeadingSlash",
     "PrefixSettings",
     "Prepend",
     "ProfileCredentials",
     "ReferenceSettings",
+    "RetentionSettings",
     "SafetySettings",
     "ScheduleSettings",
     "Settings",
     "Strip",
+    "Unicode",
     "identifier",
 ]
-
-
-class DatabaseSettings(Part):
-    url: Annotated[EnvRef, Expected("{env: NAME}")] = Field(
-        description="Where the database is: the environment variable that holds its URL."
-    )
-    system_identifier: Annotated[str, Field(pattern=r"^[0-9]{1,20}$"), Expected("digits in quotes")] | None = Field(
-        default=None,
-        description="The `system_identifier` that the server must have. It tells the original from a stale clone.",
-    )
-    replica: Annotated[None, Later("reading from a replica")] = Field(
-        default=None, exclude=True, description="The environment variable with the URL of a replica for snapshots."
-    )
 
 
 class ScheduleSettings(Part):
@@ -103,6 +98,11 @@ class InventorySettings(Part):
     )
     concurrency: Annotated[int, Field(strict=True, ge=1, le=256), Expected("a whole number from 1 to 256")] = Field(
         default=32, description="For `listing`: how many list requests are under way at once."
+    )
+    versions: Flag = Field(
+        default=False,
+        description="Whether every version of every object is in the inventory, delete markers too (ListObjectVersions, or a report of all "
+        "versions). Orphans are found among current versions either way.",
     )
     manifest: (
         Annotated[Text, AfterValidator(checks.report_location), Expected("s3://bucket/prefix/ or s3://bucket/…/manifest.json")] | None
@@ -226,10 +226,9 @@ class Settings(Part):
     )
     databases: Annotated[
         dict[str, DatabaseSettings],
-        Field(min_length=1),
         AfterValidator(_checked_names),
-        Expected("a mapping of at least one database"),
-    ] = Field(description="The PostgreSQL databases that refer to keys, each under a name of yours.")
+        Expected("a mapping of databases"),
+    ] = Field(default_factory=dict, description="The PostgreSQL databases that refer to keys, each under a name of yours.")
     buckets: Annotated[
         dict[str, BucketSettings],
         Field(min_length=1),
@@ -238,7 +237,16 @@ class Settings(Part):
     ] = Field(description="The buckets to sweep, each under a name of yours; asset keys begin with it.")
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="When sweeps start.")
     demo: Flag = Field(default=False, description="Marks the demo's own file, which `check` points out.")
-    retention: Annotated[None, Later("deleting old sweeps")] = Field(default=None, exclude=True, description="How many sweeps are kept.")
+    retention: RetentionSettings = Field(default_factory=RetentionSettings, description="What is kept in the lake, and for how long.")
+    prices: Annotated[
+        dict[str, Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), Expected("USD, a number from 0")]],
+        AfterValidator(with_list_prices),
+        Expected("a mapping of storage classes to USD"),
+    ] = Field(
+        default=LIST_PRICES,
+        description="What a GB (2**30 bytes) costs a month, in USD by storage class. Classes that are not named here keep the price that "
+        "AWS lists for us-east-1 (first 50 TB, 2025), which is the default.",
+    )
     notifications: Annotated[None, Later("sending notifications")] = Field(
         default=None, exclude=True, description="Who is told of sweeps and gates."
     )
@@ -254,12 +262,25 @@ class Settings(Part):
 
     @model_validator(mode="after")
     def _databases_declared(self) -> Self:
-        known = ", ".join(self.databases)
+        known = f"one of {', '.join(self.databases)}" if self.databases else "a name declared under databases"
         wrong = [
-            (("buckets", name, "references", i, "database"), f"found {source.database!r}, expected one of {known}")
+            (("buckets", name, "references", i, "database"), f"found {source.database!r}, expected {known}")
             for name, bucket in self.buckets.items()
             for i, source in enumerate(bucket.references)
-            if source.database not in self.databases
+            if source.of_postgres and source.database not in self.databases
+        ]
+        if wrong:
+            raise mistakes_below(*wrong)
+        return self
+
+    @model_validator(mode="after")
+    def _lakes_of_others(self) -> Self:
+        """A bucket that took its own last references would keep every key for ever."""
+        wrong = [
+            (("buckets", name, "references", i, "lake"), f"found {source.lake!r}, this bucket's own folder, expected another's")
+            for name, bucket in self.buckets.items()
+            for i, source in enumerate(bucket.references)
+            if source.lake is not None and Path(source.lake).resolve() == self.lake / name
         ]
         if wrong:
             raise mistakes_below(*wrong)
@@ -309,6 +330,7 @@ class Settings(Part):
                 lines.append(f"{at}.safety.confirmations is 1: one sweep is enough to delete")
             if safety.confirmation_gap < timedelta(hours=1):
                 lines.append(f"{at}.safety.confirmation_gap is {duration_text(safety.confirmation_gap)}, under 1h")
+            lines += [f"{at}.safety.{name} is {found}: that gate never trips" for name, found in safety.gates_off().items()]
             if bucket.deletion.mode == "permanent":
                 lines.append(f"{at}.deletion.mode is permanent: what is deleted is gone for good, there is no undo")
             elif bucket.deletion.mode != "dry_run":

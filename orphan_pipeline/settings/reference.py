@@ -34,7 +34,7 @@ def _default(field: FieldInfo, spot: Spot) -> str:
         return "not yet"
     if field.default_factory is not None:
         return "see its own table"
-    if value is None or value == ():
+    if value in (None, (), ""):
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -10,7 +10,6 @@ from orphan_pipeline.settings.values import (
     Duration,
     DurationRange,
     Expected,
-    Later,
     duration_text,
     mistakes_below,
 )
@@ -35,12 +34,24 @@ class SafetySettings(Part):
     min_match_rate: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False), Expected("a number from 0 to 1")] = Field(
         default=0.95, description="The gate on the share of a source's references that have an object."
     )
-    max_shrink: Annotated[None, Later("the gate on shrinking sources")] = Field(
-        default=None, exclude=True, description="The gate on how much smaller a source may be than it used to be."
+    max_shrink: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False), Expected("a number from 0 to 1")] = Field(
+        default=0.1, description="The gate on shrinking sources: how much less than its trailing median a source may yield."
+    )
+    max_growth: Annotated[float, Field(strict=True, ge=1, allow_inf_nan=False), Expected("a number, at least 1")] = Field(
+        default=3.0, description="The gate on growing orphans: how many times their trailing median (taken as 100 at least) there may be."
+    )
+    max_age_band_excess: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False), Expected("a number from 0 to 1")] = Field(
+        default=0.1,
+        description="The gate on bands of ages: how far the share of orphans in a band may lie above the share among all older objects.",
     )
     plan_expiry: Annotated[timedelta, DurationRange(at_least=timedelta(minutes=1), at_most=timedelta(days=30))] = Field(
         default=timedelta(hours=72), description="How long after its sweep a plan can still be executed."
     )
+
+    def gates_off(self) -> dict[str, float]:
+        """Limits that no sweep can exceed, or fall short of."""
+        off = {"max_orphan_fraction": 1.0, "min_match_rate": 0.0, "max_shrink": 1.0, "max_age_band_excess": 1.0}
+        return {name: limit for name, limit in off.items() if getattr(self, name) == limit}
 
     @model_validator(mode="after")
     def _floor_of_min_age(self) -> Self:

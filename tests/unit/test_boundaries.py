@@ -18,7 +18,7 @@ MODULES = {
 WITH_DAGSTER = ("definitions.py", "automation.py", "partitions.py", "assets/", "resources/")
 # Submits runs, as the command line does; the rest of the demo is servers, data and comparison.
 MAY_LOAD_DAGSTER = (*WITH_DAGSTER, "demo/run.py")
-WITH_S3 = ("resources/", "inventory/", "deletion/", "demo/")
+WITH_S3 = ("resources/", "inventory/", "deletion/", "demo/", "hooks.py")
 WITH_POSTGRES = ("references/", "demo/fill.py", "demo/servers.py")
 WITH_DUCKDB = ("duck.py", "inventory/", "references/", "orphans/", "deletion/")
 

@@ -3,7 +3,7 @@
 A store says SlowDown when more keys come than it takes (S3: 3,500 writes a second and partition, HADOOP-17935: each key of a
 DeleteObjects is one). Until the first SlowDown the rate doubles every two seconds; after one it keeps a tenth below the rate that was
 refused, comes near it again at once and then climbs so slowly that about one request in a hundred is refused. A rate that has passed
-the refused one by a tenth shows that the limit is gone: it doubles again."""
+the refused one by a tenth shows that the limit is gone: it grows faster again."""
 
 from dataclasses import dataclass, replace
 from math import inf
@@ -24,7 +24,7 @@ STEEP_MEMORY = 0.8
 
 STILL_TOO_FAST_SECONDS = 5.0
 NEAR = 0.93
-NEAR_GROWTH_A_SECOND = 1.1
+FAST_GROWTH_A_SECOND = 1.1
 CLIMB_SECONDS = 60.0
 """In which the rate climbs by a tenth of the refused rate."""
 
@@ -50,12 +50,12 @@ class Rate:
         if refused == NO_LIMIT:
             keys *= 2 ** (step / DOUBLING_SECONDS)
         elif keys < NEAR * refused:
-            keys = min(keys * NEAR_GROWTH_A_SECOND**step, NEAR * refused)
-        else:
+            keys = min(keys * FAST_GROWTH_A_SECOND**step, NEAR * refused)
+        elif keys < GONE * refused:
             keys += step * (1 - DECREASE) * refused / CLIMB_SECONDS
-            if keys > GONE * refused:
-                refused = NO_LIMIT
-        return replace(self, keys=max(min(keys, ceiling), FLOOR), refused=refused, at=now)
+        else:
+            keys *= FAST_GROWTH_A_SECOND**step
+        return replace(self, keys=max(min(keys, ceiling), FLOOR), at=now)
 
     def lowered(self, now: float, *, sent_at: float, refused: bool = True) -> "Rate":
         """After a SlowDown to a request sent at `sent_at`, or (`refused` false) an answer that took far too long. One that was sent before

@@ -74,6 +74,10 @@ class Pace:
         with self._shared.held() as (shared, _):
             return min(shared.rate.keys, self._ceiling)
 
+    def words(self) -> str:
+        """For whoever watches."""
+        return f"at most {self.keys_per_second:,.0f} allowed now, {self.slowed} of {self.requests} requests slowed down"
+
     def close(self) -> None:
         self._shared.close()
 

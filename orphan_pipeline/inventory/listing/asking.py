@@ -1,19 +1,14 @@
 """Asks the store for one page of its list and does not give up too early: what passes (SlowDown, resets, time-outs, answers cut off)
 is asked again with backoff, what does not pass is Refused with the range it happened in. A page that is not whole is never returned."""
 
-import os
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
 
-from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ConnectionError as StoreConnectionError
 from botocore.exceptions import HTTPClientError
-from botocore.httpsession import URLLib3Session
-from botocore.utils import get_environ_proxies
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -27,7 +22,9 @@ from tenacity import (
 from urllib3.exceptions import HTTPError
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.listing.pages import BrokenPage, Page, PageParser
+from orphan_pipeline.inventory.listing.page import BrokenPage, Kind, Page, Token
+from orphan_pipeline.inventory.listing.pages import PageParser
+from orphan_pipeline.inventory.listing.transport import TURN, Transport
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -66,18 +63,14 @@ class Question:
 
     prefix: str = ""
     after: str = ""
-    token: str | None = None
+    token: Token | None = None
     delimiter: bool = False
     most: int | None = None
 
-    def parameters(self, page_keys: int) -> dict[str, str | int]:
-        asked: dict[str, str | int] = {"EncodingType": "url", "MaxKeys": self.most or page_keys}
+    def parameters(self, page_keys: int, kind: Kind) -> dict[str, str | int]:
+        asked: dict[str, str | int] = {"EncodingType": "url", "MaxKeys": self.most or page_keys, **kind.asked_after(self.after, self.token)}
         if self.prefix:
             asked["Prefix"] = self.prefix
-        if self.token is not None:
-            asked["ContinuationToken"] = self.token
-        elif self.after:
-            asked["StartAfter"] = self.after
         if self.delimiter:
             asked["Delimiter"] = "/"
         return asked
@@ -87,7 +80,7 @@ class Question:
 
 
 class Asker:
-    """Requests are presigned by boto3 (its credentials, endpoint, addressing) and sent over one pool of botocore's. Thread-safe."""
+    """Requests are presigned by boto3: its credentials and their refresh, endpoint, addressing. Thread-safe."""
 
     def __init__(
         self,
@@ -98,18 +91,11 @@ class Asker:
         attempts: int = ATTEMPTS,
         page_keys: int = PAGE_KEYS,
         timeout: int = TIMEOUT,
+        kind: Kind = Kind.OBJECTS,
     ) -> None:
-        self._client, self._bucket, self._attempts, self._page_keys = client, bucket, attempts, page_keys
-        self._parser = PageParser(client)
-        self._session = URLLib3Session(
-            max_pool_connections=connections,
-            timeout=timeout,
-            proxies=_proxies(client),
-            # A path is taken too, as boto3 does; its stub only knows the bool.
-            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,  # type: ignore[arg-type]
-        )
-        # Parsing fills a processor: more threads than processors would only wait for one another, and each keeps memory of its own.
-        self._parsing = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="parser")
+        self._client, self._bucket, self._attempts, self._page_keys, self.kind = client, bucket, attempts, page_keys, kind
+        self._parser = PageParser(client, kind)
+        self._transport = Transport(client, connections=connections, timeout=timeout)
         self._stopping = Event()
         self.requests = 0
         self.retried = 0
@@ -131,27 +117,28 @@ class Asker:
         self._stopping.set()
 
     def close(self) -> None:
-        self._parsing.shutdown()
-        self._session.close()
+        self._transport.close()
 
     def _once(self, question: Question) -> Page:
-        url = self._client.generate_presigned_url(
-            "list_objects_v2", Params={"Bucket": self._bucket, **question.parameters(self._page_keys)}, ExpiresIn=PRESIGNED_SECONDS
-        )
-        self.requests += 1
-        # Where the requester pays, the presigned URL says so in a header that it has signed and that must go along.
-        headers = {REQUEST_PAYER: "requester"} if REQUEST_PAYER in url else {}
-        response = self._session.send(AWSRequest(method="GET", url=url, headers=headers).prepare())
-        body = response.content
-        if response.status_code == OK:
-            return _leading_on(self._parsing.submit(self._parser.parse, body).result(), question)
+        with TURN:
+            status, body = self._transport.send(*self._signed(question))
+            if status == OK:
+                return _leading_on(self._parser.parse(body), question)
         found = CODE.search(body)
-        code = found.group(1).decode() if found else f"HTTP status {response.status_code}"
-        if code in PASSES or response.status_code >= SERVER_ERROR or response.status_code == TOO_MANY:
+        code = found.group(1).decode() if found else f"HTTP status {status}"
+        if code in PASSES or status >= SERVER_ERROR or status == TOO_MANY:
             raise TryAgain(code)
         message = MESSAGE.search(body)
         words = f" ({message.group(1).decode(errors='replace')})" if message else ""
         raise Refused(f"bucket {self._bucket}: listing {question} was answered with {code}{words}")
+
+    def _signed(self, question: Question) -> tuple[str, dict[str, str]]:
+        """The URL of a request and the headers that go with it."""
+        asked = {"Bucket": self._bucket, **question.parameters(self._page_keys, self.kind)}
+        url = self._client.generate_presigned_url(self.kind.method, Params=asked, ExpiresIn=PRESIGNED_SECONDS)
+        self.requests += 1
+        # Where the requester pays, the presigned URL says so in a header that it has signed and that must go along.
+        return url, {REQUEST_PAYER: "requester"} if REQUEST_PAYER in url else {}
 
     def _count_retry(self, _: RetryCallState) -> None:
         self.retried += 1
@@ -167,12 +154,6 @@ class Asker:
             ) from None
 
         return give_up
-
-
-def _proxies(client: "S3Client") -> dict[str, str]:
-    """Those of the client's own configuration, else the environment's, as boto3 has it."""
-    configured: dict[str, str] | None = getattr(client.meta.config, "proxies", None)
-    return get_environ_proxies(client.meta.endpoint_url) if configured is None else configured
 
 
 def _leading_on(page: Page, question: Question) -> Page:

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.asking import Asker, Question
-from orphan_pipeline.inventory.listing.pages import Page
-from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, between
+from orphan_pipeline.inventory.listing.page import Page, Token
+from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, between, cuts_around, merged
 
 LEVELS_IN_ORDER = 1
 LEVELS_OUT_OF_ORDER = 3
@@ -29,11 +29,15 @@ LEVELS_OUT_OF_ORDER = 3
 MOST_FOLDERS = 500
 """A level with more folders on one page is listed flat: a request a folder would cost more than it saves."""
 
+FOLDERS_A_WORKER = 64
+"""So many folders are asked for one by one, in all. Beyond them a folder that holds more folders is listed flat: on a store where keys do
+not cut, and with a few keys in each folder, requests would otherwise be as many as folders."""
+
 PAGES_BEFORE_A_CUT = 2
 ENOUGH_TO_DO = 4
 PROBES = 40
-PAGES_AHEAD = 2
-"""Pages that wait for the writer, for each worker: the bound of the lister's memory."""
+PAGES_AHEAD = 64
+"""Pages that wait for the writer, and more where there are more workers: the bound of the lister's memory. The writer is woken for half."""
 
 
 class OutOfOrder(Exception):
@@ -42,22 +46,36 @@ class OutOfOrder(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingFigures:
-    """How a listing went, with the cross-check of every piece."""
+    """How a listing went, with the cross-check of every piece (of neighbours together, where there are very many)."""
 
     requests: int
     retried: int
     pages: int
     slow_pages: int
     in_order: bool
+    ranges: int
     pieces: tuple[PieceFigures, ...]
 
 
 class Lister:
-    """One listing of one bucket. `cuts`: keys that cut it evenly, from the last inventory; only used when the store is `in_order`."""
+    """One listing of one bucket, of its objects or of all their `versions`. `cuts`: keys that cut it evenly, from the last inventory; only
+    used when the store is `in_order`. `declared`: prefixes that are cut off in any case, since most of the keys lie below them."""
 
-    def __init__(self, asker: Asker, bucket: str, *, concurrency: int, in_order: bool, cuts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        bucket: str,
+        *,
+        concurrency: int,
+        in_order: bool,
+        cuts: Sequence[str] = (),
+        declared: Sequence[str] = (),
+        versions: bool = False,
+    ) -> None:
         self._asker, self._bucket, self._concurrency = asker, bucket, concurrency
+        self._declared, self._versions = tuple(declared), versions
         self._in_order = in_order
+        self._pages_ahead = max(PAGES_AHEAD, 2 * concurrency)
         self._may_cut = in_order
         self._lock = Lock()
         self._work_there, self._room, self._page_there = Condition(self._lock), Condition(self._lock), Condition(self._lock)
@@ -67,6 +85,7 @@ class Lister:
         self._pages: deque[pa.RecordBatch] = deque()
         self._failure: BaseException | None = None
         self._folders: set[str] = set()
+        self._folders_left = FOLDERS_A_WORKER * concurrency
         self._slow_pages = 0
         self._was_cut = bool(cuts) and in_order
 
@@ -76,8 +95,8 @@ class Lister:
             try:
                 for _ in range(self._concurrency):
                     pool.submit(self._work)
-                while (batch := self._next_page()) is not None:
-                    yield batch
+                while pages := self._next_pages():
+                    yield from pages
                 if self._failure is None:
                     self._prove_the_chain()
             finally:
@@ -92,7 +111,8 @@ class Lister:
             pages=sum(piece.pages for piece in self._done),
             slow_pages=self._slow_pages,
             in_order=self._in_order,
-            pieces=tuple(sorted(self._done, key=lambda piece: (piece.prefix, piece.after))),
+            ranges=len(self._done),
+            pieces=merged(self._done),
         )
 
     def detail(self) -> str:
@@ -110,14 +130,17 @@ class Lister:
         except BaseException as error:  # told to the reader of the batches, which raises it
             self._stop(error)
 
-    def _next_page(self) -> pa.RecordBatch | None:
+    def _next_pages(self) -> list[pa.RecordBatch]:
+        """All pages that wait; none when the listing has ended, or failed."""
         with self._lock:
-            while not self._pages and self._failure is None and (self._waiting or self._active):
+            while len(self._pages) < self._pages_ahead // 2 and self._failure is None and (self._waiting or self._active):
                 self._page_there.wait()
-            if self._failure is not None or not self._pages:
-                return None
-            self._room.notify()
-            return self._pages.popleft()
+            if self._failure is not None:
+                return []
+            pages = list(self._pages)
+            self._pages.clear()
+            self._room.notify_all()
+            return pages
 
     def _take(self) -> Piece | None:
         """The next piece to list: one that waits, or half of one that runs long. None when all is listed, or failed."""
@@ -200,12 +223,13 @@ class Lister:
                 following = piece.first if piece.first is not None else following
 
     def _list(self, piece: Piece) -> None:
-        remembered, renew_at = "", 1
+        remembered: Token | None = None
+        renew_at = 1
         while True:
             asked = Question(prefix=piece.prefix, after=piece.after, token=piece.token, delimiter=piece.levels > 0)
             page = self._asker.ask(asked)
-            if piece.levels > 0 and piece.pages == 0 and self._flat_is_better(page):
-                piece.levels = 0
+            if piece.levels > 0 and piece.pages == 0 and self._flat_is_better(piece, page):
+                self._make_flat(piece)
                 continue
             batch, ended = self._accept(piece, page)
             if not self._emit(batch) or ended:
@@ -214,46 +238,84 @@ class Lister:
                 raise Refused(f"bucket {self._bucket}: the list of {asked} goes in a circle (a former continuation token came again)")
             # Brent's way to notice a circle of any length by remembering one token.
             if piece.pages == renew_at:
-                remembered, renew_at = page.next_token or "", 2 * renew_at
+                remembered, renew_at = page.next_token, 2 * renew_at
             piece.token = page.next_token
 
-    def _flat_is_better(self, page: Page) -> bool:
-        return len(page.common_prefixes) > MOST_FOLDERS or (page.truncated and self._may_cut)
+    def _flat_is_better(self, piece: Piece, page: Page) -> bool:
+        too_many = len(page.common_prefixes) > min(MOST_FOLDERS, self._folders_left)
+        if self._may_cut:
+            return page.truncated or too_many  # keys cut it better
+        return too_many and not self._above_declared(piece.prefix)
+
+    def _make_flat(self, piece: Piece) -> None:
+        """Lists it without its folders; but what is declared below it is cut off at once, where keys may cut."""
+        with self._lock:
+            piece.levels = 0
+            cuts = cuts_around(self._declared, within=piece.prefix)
+            if not cuts or not self._may_cut:
+                return
+            piece.until, self._was_cut = cuts[0], True
+            for low, high in zip(cuts, [*cuts[1:], None], strict=True):
+                self._waiting.append(Piece(prefix=piece.prefix, after=low, until=high, position=low))
+            self._work_there.notify(len(cuts))
+
+    def _above_declared(self, prefix: str) -> bool:
+        return any(path.startswith(prefix) and path != prefix for path in self._declared)
+
+    def _levels_below(self, piece: Piece, folder: str) -> int:
+        """A level more only while there is too little to do: a request a folder must not become the listing. Levels are spent below
+        declared prefixes, and on the way to them, before they are spent elsewhere."""
+        if self._above_declared(folder):
+            return max(piece.levels - 1, 1)
+        if folder in self._declared:
+            return LEVELS_IN_ORDER if self._in_order else LEVELS_OUT_OF_ORDER
+        owned = not self._declared or any(folder.startswith(path) for path in self._declared)
+        enough = len(self._waiting) >= ENOUGH_TO_DO * self._concurrency or self._folders_left <= 0
+        return 0 if enough else piece.levels - 1 if owned else min(piece.levels - 1, 1)
 
     def _accept(self, piece: Piece, page: Page) -> tuple[pa.RecordBatch, bool]:
         """Checks a page against its piece, and takes note of it; gives what of it belongs to the piece, and whether that was the last."""
-        keys = page.objects["key"]
         self._refuse_strangers(piece, page)
+        objects, keys = page.objects, page.objects["key"]
+        if self._versions and len(keys) and keys[0].as_py() <= piece.after:
+            # Some stores (Ceph before 2025) begin with the versions of the very key after which they were asked.
+            objects = objects.filter(pc.greater(keys, pa.scalar(piece.after)))
+            keys = objects["key"]
         # Only this worker moves the piece's position; what takes time is looked at before the lock.
-        ascending = _ascending(keys, after=piece.position) and list(page.common_prefixes) == sorted(page.common_prefixes)
+        ascending = _ascending(keys, after=piece.position, strictly=not self._versions) and list(page.common_prefixes) == sorted(
+            page.common_prefixes
+        )
         with self._lock:
             if not ascending:
                 self._in_order = self._may_cut = False
                 if self._was_cut:
                     raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (below prefix {piece.prefix!r})")
-            batch, passed = page.objects, False
+            batch, passed = objects, False
             if piece.until is not None and len(keys) and keys[-1].as_py() > piece.until:
-                batch, passed = page.objects.filter(pc.less_equal(keys, pa.scalar(piece.until))), True
+                batch, passed = objects.filter(pc.less_equal(keys, pa.scalar(piece.until))), True
                 piece.beyond = keys[batch.num_rows].as_py()
-            if batch.num_rows and batch["key"][0].as_py() == piece.position:
+            if batch.num_rows and self._place(batch, 0) == (piece.position, piece.version):
                 batch = batch.slice(1)  # said twice, at the end of one page and the beginning of the next
-            # A level more only while there is too little to do: a request a folder must not become the listing.
-            levels = piece.levels - 1 if len(self._waiting) < ENOUGH_TO_DO * self._concurrency else 0
             for folder in page.common_prefixes:
                 if folder not in self._folders:  # a folder at the border of two pages is named on both
                     self._folders.add(folder)
-                    self._waiting.append(Piece(prefix=folder, levels=levels))
+                    self._folders_left -= 1
+                    self._waiting.append(Piece(prefix=folder, levels=self._levels_below(piece, folder)))
             piece.pages += 1
             piece.pages_since_cut += 1
             piece.objects += batch.num_rows
             if batch.num_rows:
                 piece.first = piece.first if piece.first is not None else batch["key"][0].as_py()
-                piece.position = batch["key"][-1].as_py()
+                piece.position, piece.version = self._place(batch, -1)
             self._slow_pages += not page.fast
             # Waking a worker costs more than a page: only when there is something for it to do.
             if page.common_prefixes or piece.pages_since_cut == piece.patience:
                 self._work_there.notify(max(1, len(page.common_prefixes)))
         return batch, passed or not page.truncated
+
+    def _place(self, batch: pa.RecordBatch, row: int) -> tuple[str, str | None]:
+        """What tells a row from every other: its key, and where versions are listed its version."""
+        return batch["key"][row].as_py(), batch["version_id"][row].as_py() if self._versions else None
 
     def _refuse_strangers(self, piece: Piece, page: Page) -> None:
         if piece.prefix and not pc.all(pc.starts_with(page.objects["key"], piece.prefix), min_count=0).as_py():
@@ -265,12 +327,14 @@ class Lister:
     def _emit(self, batch: pa.RecordBatch) -> bool:
         """False once the listing has failed, or nobody reads it any more."""
         with self._lock:
-            while len(self._pages) >= PAGES_AHEAD * self._concurrency and self._failure is None:
+            while len(self._pages) >= self._pages_ahead and self._failure is None:
                 self._room.wait()
             if self._failure is not None:
                 return False
             self._pages.append(batch)
-            self._page_there.notify()
+            # Waking the reader costs as much as a page: only when there is something for it to do.
+            if len(self._pages) >= self._pages_ahead // 2:
+                self._page_there.notify()
             return True
 
     def _finish(self, piece: Piece) -> None:
@@ -315,9 +379,11 @@ def _search_up_to(piece: Piece) -> str | None:
     return piece.empty_after if piece.empty_after is not None else piece.until
 
 
-def _ascending(keys: Any, *, after: str) -> bool:
-    """Whether the keys come in the order of their UTF-8 bytes, all after that one."""
+def _ascending(keys: Any, *, after: str, strictly: bool) -> bool:
+    """Whether the keys come in the order of their UTF-8 bytes, all after that one. Versions of one key follow one another."""
     if not len(keys):
         return True
-    rising = len(keys) < 2 or pc.all(pc.less(keys[:-1], keys[1:])).as_py()
-    return bool(rising) and (not after or keys[0].as_py() > after)
+    rises = pc.less if strictly else pc.less_equal
+    rising = len(keys) < 2 or pc.all(rises(keys[:-1], keys[1:])).as_py()
+    first = keys[0].as_py()
+    return bool(rising) and (not after or first > after or (first == after and not strictly))

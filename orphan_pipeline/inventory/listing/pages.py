@@ -1,94 +1,55 @@
-"""Turns one ListObjectsV2 answer into Arrow columns, exactly or not at all.
+"""Turns one answer of the store into Arrow columns, exactly or not at all.
 
-The fast way never makes a Python object of a field: every `<` and `>` of the body becomes an offset, so that tags and texts are one
-string array over the body itself, and columns are taken out of it by position. It believes a page only when every tag is a known one
-and every object has each field once, in its own record; any other page goes to botocore's parser, which is slow and always right.
+The fast way makes no Python object of a field: the records are read all at once by their bytes (records.py), and what stands around them,
+which is little, by the standard library's XML parser. It believes a page only when everything is as simple as expected; any
+other page goes to botocore's parser (oracle.py), which is slow and always right.
 """
 
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
-from html import unescape
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_plus, unquote_to_bytes
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from botocore.parsers import ResponseParserError, create_parser
 
-from orphan_pipeline.inventory.columns import LISTED
+from orphan_pipeline.inventory.columns import LISTED, TIME, VERSIONS
+from orphan_pipeline.inventory.listing.oracle import page_of
+from orphan_pipeline.inventory.listing.page import BrokenPage, Kind, Page, Token
+from orphan_pipeline.inventory.listing.records import Group, Places, read_records
+from orphan_pipeline.inventory.listing.texts import bytes_of, decoded_keys, unquoted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-END = b"</ListBucketResult>"
-COLUMNS = ("Key", "Size", "LastModified", "ETag", "StorageClass")
-PAGE_TAGS = (
-    "Name",
-    "Prefix",
-    "KeyCount",
-    "MaxKeys",
-    "Delimiter",
-    "EncodingType",
-    "IsTruncated",
-    "ContinuationToken",
-    "NextContinuationToken",
-    "StartAfter",
-)
-RECORD_TAGS = (
-    "ChecksumAlgorithm",
-    "ChecksumType",
-    "Owner",
-    "ID",
-    "DisplayName",
-    "RestoreStatus",
-    "IsRestoreInProgress",
-    "RestoreExpiryDate",
-)
-KNOWN = frozenset(
-    form.format(tag)
-    for tag in (*COLUMNS, *PAGE_TAGS, *RECORD_TAGS, "Contents", "CommonPrefixes", "ListBucketResult")
-    for form in ("<{}>", "</{}>", "<{}/>", "<{} />")
-) - {f"<{tag}{close}>" for tag in ("Contents", "CommonPrefixes", *COLUMNS) for close in ("/", " /")}
-ROOTS = frozenset(
-    f'<ListBucketResult xmlns="http://{place}/2006-03-01/">' for place in ("s3.amazonaws.com/doc", "doc.s3.amazonaws.com")
-) | {'<ListBucketResult xmlns="http://doc.s3.amazonaws.com/2006-03-01">'}
-DECLARATION = "<?xml "
+NEEDED = ("Key", "LastModified")
+OF_OBJECTS = ("Size", "ETag")
+OF_VERSIONS = ("VersionId", "IsLatest")
+WANTED = (*NEEDED, *OF_OBJECTS, *OF_VERSIONS, "StorageClass")
+HERE = "_"
+"""Stands in for the records while the rest of the page is read: they must have stood directly below the root."""
 
-NO_UTF8, BETWEEN_KEYS = b"\xff", "%FF"
-"""A byte that stands in no key: many keys are decoded in one call, at a quarter of the cost, and taken apart at it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One answer: its objects (schema `LISTED`), the prefixes below it when a delimiter was given, and where the list goes on."""
-
-    objects: pa.RecordBatch
-    common_prefixes: tuple[str, ...]
-    truncated: bool
-    next_token: str | None
-    fast: bool
-
-
-class BrokenPage(Exception):
-    """The body is no whole ListObjectsV2 answer: cut off, or something else altogether."""
+_ENCODING = re.compile(rb"<\?xml[^>]*encoding=['\"](?!utf-8['\"])", re.IGNORECASE)
 
 
 class PageParser:
-    """Parses the answers of one store. Thread-safe; nearly all of the work is done with the interpreter's lock released."""
+    """Parses the answers of one store. Thread-safe."""
 
-    def __init__(self, client: "S3Client") -> None:
-        shape = client.meta.service_model.operation_model("ListObjectsV2").output_shape
-        assert shape is not None, "ListObjectsV2 answers"
-        self._shape = shape
+    def __init__(self, client: "S3Client", kind: Kind = Kind.OBJECTS) -> None:
+        shape = client.meta.service_model.operation_model(kind.operation).output_shape
+        assert shape is not None, "a list answers"
+        self._kind, self._shape = kind, shape
         self._oracle = create_parser("rest-xml")
+        self._end = f"</{kind.root}>".encode()
 
     def parse(self, body: bytes) -> Page:
         """Raises BrokenPage for a body that is not whole."""
-        if not body.rstrip().endswith(END):
-            raise BrokenPage(f"the answer ends after {len(body):,} bytes without {END.decode()}")
-        return parse_fast(body) or self.parse_slowly(body)
+        if not body.endswith(self._end) and not body.rstrip().endswith(self._end):
+            raise BrokenPage(f"the answer ends after {len(body):,} bytes without {self._end.decode()}")
+        return parse_fast(body, self._kind) or self.parse_slowly(body)
 
     def parse_slowly(self, body: bytes) -> Page:
         """botocore's own parser: the oracle, and the way out for pages that the fast one is not certain of."""
@@ -96,198 +57,127 @@ class PageParser:
             parsed = self._oracle.parse({"body": body, "headers": {}, "status_code": 200}, self._shape)
         except (ResponseParserError, ValueError, TypeError, AttributeError) as error:
             raise BrokenPage(f"the answer is no list of objects ({type(error).__name__})") from error
-        if "IsTruncated" not in parsed:
-            raise BrokenPage("the answer does not say whether the list goes on")
-        encoded = parsed.get("EncodingType") == "url"
-
-        def decode(text: str) -> str:
-            return unquote_plus(text, errors="strict") if encoded else text
-
-        contents = parsed.get("Contents", [])
-        for one in contents:
-            missing = [field for field in ("Key", "Size", "LastModified", "ETag") if field not in one]
-            if missing:
-                raise BrokenPage(f"an object has no {missing[0]}")
-        try:
-            return _slow_page(parsed, contents, decode)
-        except UnicodeDecodeError as error:
-            raise BrokenPage("a key is not UTF-8") from error
+        return page_of(parsed, self._kind)
 
 
-def _slow_page(parsed: dict[str, Any], contents: list[dict[str, Any]], decode: Callable[[str], str]) -> Page:
-    objects = pa.RecordBatch.from_pydict(
-        {
-            "key": [decode(one["Key"]) for one in contents],
-            "size": [one["Size"] for one in contents],
-            "last_modified": [one["LastModified"] for one in contents],
-            "etag": [one["ETag"].strip('"') for one in contents],
-            "storage_class": [one.get("StorageClass", "STANDARD") for one in contents],
-        },
-        schema=LISTED,
-    )
-    return Page(
-        objects=objects,
-        common_prefixes=tuple(decode(one["Prefix"]) for one in parsed.get("CommonPrefixes", [])),
-        truncated=parsed["IsTruncated"],
-        next_token=parsed.get("NextContinuationToken"),
-        fast=False,
-    )
-
-
-def parse_fast(body: bytes) -> Page | None:
+def parse_fast(body: bytes, kind: Kind = Kind.OBJECTS) -> Page | None:
     """The page, or None when anything about it is not exactly as expected."""
-    elements = _elements(body)
-    if elements is None:
+    openings = [f"<{record}>".encode() for record in kind.records]
+    first = min((place for opening in openings if (place := body.find(opening)) >= 0), default=-1)
+    groups: list[Group] | None = []
+    rest = body
+    if first >= 0:
+        last = max(body.rfind(closing) + len(closing) for record in kind.records if (closing := f"</{record}>".encode()))
+        rest = body[:first] + f"<{HERE}/>".encode() + body[last:]
+        groups = read_records(body, first, last, openings=openings, wanted=WANTED) if last > first else None
+    if groups is None or _ENCODING.match(rest) or not _is_utf8(body):
         return None
-    tags = elements.take(_indices(np.arange(1, len(elements), 2))).dictionary_encode()
-    codes = tags.indices.to_numpy(zero_copy_only=False)
-    code: dict[str, int] = {name: number for number, name in enumerate(tags.dictionary.to_pylist())}
-    if not all(name in KNOWN or name in ROOTS or name.startswith(DECLARATION) for name in code):
+    around = _around(rest, kind, records=first >= 0)
+    if around is None:
         return None
-    places = _Places(elements, codes, code)
-    columns = _columns(places)
-    return None if columns is None else _page(places, columns)
+    objects = _objects(groups, kind, encoded=around.encoded)
+    if objects is None or around.count not in (None, str(objects.num_rows + len(around.common_prefixes))):
+        return None
+    return Page(
+        objects=objects, common_prefixes=around.common_prefixes, truncated=around.truncated, next_token=around.next_token, fast=True
+    )
 
 
-def _elements(body: bytes) -> Any:
-    """Text, tag, text, tag, …: one string array whose values are the body itself. None where `<` and `>` do not alternate."""
-    characters = np.frombuffer(body, np.uint8)
-    opening, closing = np.flatnonzero(characters == ord("<")), np.flatnonzero(characters == ord(">"))
-    if len(opening) != len(closing):
-        return None
-    offsets = np.empty(2 * len(opening) + 2, np.int32)
-    offsets[0], offsets[-1] = 0, len(body)
-    offsets[1:-1:2], offsets[2:-1:2] = opening, closing + 1
-    if np.any(np.diff(offsets) < 0):
-        return None
-    array = pa.Array.from_buffers(pa.string(), len(offsets) - 1, [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(body)])
-    if not body.isascii():
-        try:
-            array.validate(full=True)
-        except pa.ArrowInvalid:
-            return None  # not UTF-8
-    return array
+def _is_utf8(body: bytes) -> bool:
+    if body.isascii():
+        return True
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
-    """Tag number n is element 2n + 1, and its text is element 2n + 2."""
+class _Around:
+    encoded: bool
+    truncated: bool
+    count: str | None
+    common_prefixes: tuple[str, ...]
+    next_token: Token | None
 
-    elements: Any
-    codes: "npt.NDArray[np.int32]"
-    code: dict[str, int]
 
-    def of(self, tag: str) -> "npt.NDArray[np.int64]":
-        """Numbers of the tags of this name, ascending."""
-        number = self.code.get(tag)
-        return np.empty(0, np.int64) if number is None else np.flatnonzero(self.codes == number)
-
-    def texts(self, name: str, numbers: "npt.NDArray[np.int64]") -> Any:
-        """The texts behind these opening tags; None unless each is closed at once."""
-        if np.any(self.codes[numbers + 1] != self.code.get(f"</{name}>", -1)):
+def _around(text: bytes, kind: Kind, *, records: bool) -> _Around | None:
+    """What a page says of itself, from a page without its records."""
+    try:
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return None
+    if _name(root) != kind.root:
+        return None
+    said: dict[str, str] = {}
+    prefixes: list[str | None] = []
+    for child in root:
+        name = _name(child)
+        if name == "CommonPrefixes":
+            prefixes += [below.text for below in child] if [_name(below) for below in child] == ["Prefix"] else [None]
+        elif name in said:
             return None
-        return self.elements.take(_indices(numbers * 2 + 2))
-
-    def closed(self, name: str, after: int | None = None) -> bool:
-        """Whether every opening tag has its closing one, and, where that is known, exactly so many tags later."""
-        opening, closing = self.of(f"<{name}>"), self.of(f"</{name}>")
-        if len(opening) != len(closing):
-            return False
-        return bool(np.all(closing > opening) if after is None else np.array_equal(closing, opening + after))
-
-    def one(self, name: str) -> str | None:
-        """The text of a tag that stands once on the page."""
-        numbers = self.of(f"<{name}>")
-        texts = self.texts(name, numbers) if len(numbers) == 1 else None
-        return None if texts is None else str(texts[0].as_py())
-
-
-def _indices(numbers: "npt.NDArray[np.int64]") -> Any:
-    return pa.array(numbers, pa.int64())
-
-
-def _columns(places: _Places) -> "dict[str, pa.Array[Any]] | None":
-    records = places.of("<Contents>")
-    columns: dict[str, Any] = {}
-    for name in COLUMNS:
-        numbers = places.of(f"<{name}>")
-        if name == "StorageClass" and not len(numbers):
-            columns[name] = pa.array(["STANDARD"]).take(_indices(np.zeros(len(records), np.int64)))
-            continue
-        own = len(numbers) == len(records) and np.all(numbers > records) and np.all(numbers[:-1] < records[1:])
-        texts = places.texts(name, numbers) if own else None
-        if texts is None:
-            return None
-        columns[name] = texts
-    return columns
-
-
-def _page(places: _Places, columns: "dict[str, Any]") -> Page | None:
-    encoded = places.one("EncodingType") == "url"
-    prefixes = places.of("<CommonPrefixes>")
-    below = places.texts("Prefix", prefixes + 1) if len(prefixes) else pa.array([], pa.string())
-    if not places.closed("Contents") or not places.closed("CommonPrefixes", after=3):
+        else:
+            said[name] = child.text or ""
+    if (HERE in said) != records or None in prefixes or said.get("IsTruncated") not in ("true", "false"):
         return None
-    truncated, count = places.one("IsTruncated"), places.one("KeyCount")
-    found = len(columns["Key"]) + len(prefixes)
-    if below is None or truncated not in ("true", "false") or (count is not None and count != str(found)):
+    encoded = said.get("EncodingType") == "url"
+
+    def decoded(text: str) -> str:
+        return unquote_plus(text, errors="strict") if encoded else text
+
+    try:
+        below = tuple(decoded(prefix) for prefix in prefixes if prefix is not None)
+        token = kind.next_token(said, decoded)
+    except UnicodeDecodeError:
         return None
-    if len(prefixes) and np.any(places.codes[prefixes + 1] != places.code.get("<Prefix>", -1)):
+    return _Around(encoded, said["IsTruncated"] == "true", said.get("KeyCount"), below, token)
+
+
+def _name(element: "ElementTree.Element") -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _objects(groups: list[Group], kind: Kind, *, encoded: bool) -> pa.RecordBatch | None:
+    parts = [_columns(group, kind, encoded=encoded) for group in groups]
+    batches = [part for part in parts if part is not None]
+    if len(batches) < len(parts):
         return None
-    keys, etags = _decoded(columns["Key"], encoded), _unquoted(columns["ETag"])
-    decoded_below = _decoded(below, encoded)
-    if keys is None or etags is None or decoded_below is None:
+    if len(batches) == 1:
+        return batches[0]
+    schema = VERSIONS if kind is Kind.VERSIONS else LISTED
+    if not batches:
+        return pa.RecordBatch.from_pylist([], schema=schema)
+    places: Places = np.argsort(np.concatenate([group.rows for group in groups if group.rows is not None]))
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0].take(places)
+
+
+def _columns(group: Group, kind: Kind, *, encoded: bool) -> pa.RecordBatch | None:
+    """One group of records as a batch. A delete marker has neither size nor ETag."""
+    marker = group.record == "DeleteMarker"
+    needed = (*NEEDED, *(() if marker else OF_OBJECTS), *(OF_VERSIONS if kind is Kind.VERSIONS else ()))
+    if not all(name in group.texts for name in needed):
         return None
-    if not _bytes_of(columns["Size"]).isdigit() and len(keys):
-        return None
-    if b"&" in _bytes_of(columns["StorageClass"]):
+    texts = group.texts
+    keys = decoded_keys(texts["Key"], encoded=encoded)
+    etags = _all("", group) if marker else unquoted(texts["ETag"])
+    classes = texts["StorageClass"] if "StorageClass" in texts else _all("STANDARD", group)
+    if keys is None or etags is None or b"&" in bytes_of(classes) or (not marker and not bytes_of(texts["Size"]).isdigit()):
         return None
     try:
-        sizes = pc.cast(columns["Size"], pa.int64())
-        times = pc.cast(columns["LastModified"], pa.timestamp("us", tz="UTC"))
+        sizes = pa.array(np.zeros(group.count, np.int64)) if marker else pc.cast(texts["Size"], pa.int64())
+        columns = [keys, sizes, pc.cast(texts["LastModified"], TIME), etags, classes]
     except pa.ArrowInvalid:
         return None
-    token = places.one("NextContinuationToken")
-    return Page(
-        objects=pa.RecordBatch.from_arrays([keys, sizes, times, etags, columns["StorageClass"]], schema=LISTED),
-        common_prefixes=tuple(decoded_below.to_pylist()),
-        truncated=truncated == "true",
-        next_token=None if token is None else unescape(token),
-        fast=True,
-    )
-
-
-def _decoded(keys: Any, encoded: bool) -> Any:
-    """Keys as they are in the bucket; None where XML has something to say in them. Only keys that need it are touched one by one."""
-    text = _bytes_of(keys)
-    if b"&" in text:
+    if kind is Kind.OBJECTS:
+        return pa.RecordBatch.from_arrays(columns, schema=LISTED)
+    latest = pc.equal(texts["IsLatest"], pa.scalar("true"))
+    clear = pc.or_(latest, pc.equal(texts["IsLatest"], pa.scalar("false")))
+    if b"&" in bytes_of(texts["VersionId"]) or not pc.all(clear).as_py():
         return None
-    if not encoded:
-        return keys if b"\r" not in text else None  # XML makes a line feed of it
-    if b"%" not in text and b"+" not in text:
-        return keys
-    marked = pc.match_substring_regex(keys, "[%+]")
-    encoded_keys = keys.filter(marked).to_pylist()
-    plain = unquote_to_bytes(BETWEEN_KEYS.join(encoded_keys).replace("+", " ")).split(NO_UTF8)
-    if len(plain) != len(encoded_keys):
-        return None
-    try:
-        return pc.replace_with_mask(keys, marked, pa.array(plain, pa.binary()).cast(pa.string()))
-    except pa.ArrowInvalid:
-        return None  # not UTF-8
+    return pa.RecordBatch.from_arrays([*columns, texts["VersionId"], latest, pa.array(np.full(group.count, marker))], schema=VERSIONS)
 
 
-def _unquoted(etags: Any) -> Any:
-    """ETags without their quotes, however the quotes are written; None where anything else is escaped."""
-    text = _bytes_of(etags)
-    for quote in ("&quot;", "&#34;"):  # the second is how Go writes it: SeaweedFS, MinIO
-        if quote.encode() in text:
-            etags = pc.replace_substring(etags, quote, '"')
-    plain = pc.utf8_trim(etags, '"')
-    return None if b"&" in _bytes_of(plain) else plain
-
-
-def _bytes_of(texts: Any) -> bytes:
-    """The texts of a column that was just made, one after another: to look for a byte in all of them at once is nearly free."""
-    values = texts.buffers()[2]
-    return b"" if values is None else bytes(values)
+def _all(value: str, group: Group) -> Any:
+    return pa.repeat(pa.scalar(value), group.count)

@@ -1,7 +1,14 @@
 """The pieces that a list is cut into, and where to cut. A piece is a prefix, or the keys of a prefix after one key and up to another;
 pieces never overlap, and together they are the bucket."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
+
+from orphan_pipeline.inventory.listing.page import Token
+
+AFTER_SLASH = "0"
+"""The character after `/`: keys below `uploads/` come before `uploads0`."""
 
 LAST = "\U0010ffff"
 """No legal key sorts after prefix + this character repeated; as a bound it is only ever compared, never sent."""
@@ -13,15 +20,17 @@ LAST_ASCII = 0x7E
 @dataclass(slots=True)
 class Piece:
     """Keys below `prefix`, after `after`, up to and including `until` (None: to the end). With `levels`, folders below are pieces of
-    their own, that many levels deep. `position` is the last key that was seen, `patience` how many pages it is left alone before it is cut
-    again, `empty_after` a place after which no key was found when one was looked for; the other fields say how it went."""
+    their own, that many levels deep. `position` is the last key that was seen, and `version` which of its versions; `patience` how many
+    pages it is left alone before it is cut again, `empty_after` a place after which no key was found when one was looked for; the other
+    fields say how it went."""
 
     prefix: str = ""
     after: str = ""
     until: str | None = None
     levels: int = 0
     position: str = ""
-    token: str | None = None
+    version: str | None = None
+    token: Token | None = None
     pages: int = 0
     pages_since_cut: int = 0
     objects: int = 0
@@ -34,7 +43,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PieceFigures:
-    """The cross-check of one piece: what was asked for, and what came; `beyond` is the first key that the store named after `until`."""
+    """The cross-check of one piece: what was asked for, and what came. `beyond` is the first key that the store named after `until`;
+    `ranges` how many pieces were put together here."""
 
     prefix: str
     after: str
@@ -44,6 +54,43 @@ class PieceFigures:
     first: str | None
     last: str | None
     beyond: str | None
+    ranges: int = 1
+
+
+MOST_RANGES = 1000
+"""As many are written down: a manifest must not grow with the bucket."""
+
+
+def merged(pieces: Sequence[PieceFigures]) -> tuple[PieceFigures, ...]:
+    """In order, and neighbours put together until there are few enough: their counts added, the first and the last key kept. Pieces of
+    several prefixes become one of what their prefixes have in common."""
+    ordered = sorted(pieces, key=lambda piece: (piece.prefix, piece.after))
+    together = -(-len(ordered) // MOST_RANGES) or 1
+    return tuple(_one(ordered[start : start + together]) for start in range(0, len(ordered), together))
+
+
+def _one(pieces: Sequence[PieceFigures]) -> PieceFigures:
+    if len(pieces) == 1:
+        return pieces[0]
+    one_prefix = len({piece.prefix for piece in pieces}) == 1
+    seen = [key for piece in pieces for key in (piece.first, piece.last) if key is not None]
+    return PieceFigures(
+        prefix=commonprefix([piece.prefix for piece in pieces]),  # noqa: RUF071 (character by character is what is meant)
+        after=pieces[0].after if one_prefix else "",
+        until=pieces[-1].until if one_prefix else None,
+        objects=sum(piece.objects for piece in pieces),
+        pages=sum(piece.pages for piece in pieces),
+        first=min(seen, default=None),
+        last=max(seen, default=None),
+        beyond=pieces[-1].beyond if one_prefix else None,
+        ranges=sum(piece.ranges for piece in pieces),
+    )
+
+
+def cuts_around(prefixes: Sequence[str], *, within: str) -> list[str]:
+    """Keys that cut off each of these prefixes from what lies before and behind it, where it lies below `within`."""
+    below = [prefix for prefix in prefixes if prefix.startswith(within) and prefix != within]
+    return sorted({cut for prefix in below for cut in (prefix, prefix.removesuffix("/") + AFTER_SLASH)})
 
 
 def between(low: str, high: str | None, prefix: str) -> str | None:

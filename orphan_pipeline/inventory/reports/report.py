@@ -19,7 +19,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.reports.manifest import ReportFile, ReportManifest, find_manifest
+from orphan_pipeline.inventory.reports.manifest import OF_VERSIONS, ReportFile, ReportManifest, find_manifest
 from orphan_pipeline.inventory.reports.rows import read_rows
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ class ReportFigures:
 class Report:
     """One report that was found complete by its manifest. `batches` reads it."""
 
-    def __init__(self, client: "S3Client", manifest: ReportManifest, *, source_bucket: str, folder: Path) -> None:
+    def __init__(self, client: "S3Client", manifest: ReportManifest, *, source_bucket: str, folder: Path, versions: bool = False) -> None:
         self._client, self._manifest, self._source_bucket, self._folder = client, manifest, source_bucket, folder
+        self._versions = versions
         self._figures = ReportFigures()
 
     @property
@@ -62,7 +63,8 @@ class Report:
         return self._figures
 
     def batches(self) -> Generator[pa.RecordBatch, None, None]:
-        """Every current object once, as schema `LISTED`, a few thousand rows a batch; one file at a time is on disk, in a folder of its
+        """Every current object once, as schema `LISTED` (with versions, every version once, as schema `VERSIONS`), a few thousand rows a
+        batch; one file at a time is on disk, in a folder of its
         own that goes away. Raises Refused for a file that is missing or not what the manifest says, and for a row
         that does not parse. What came before is then worth nothing."""
         self._figures = ReportFigures()
@@ -74,7 +76,14 @@ class Report:
         where = f"s3://{self._manifest.bucket}/{file.key}"
         self._fetch(file, path, where)
         manifest = self._manifest
-        for batch in read_rows(path, form=manifest.format, columns=manifest.columns, source_bucket=self._source_bucket, where=where):
+        for batch in read_rows(
+            path,
+            form=manifest.format,
+            columns=manifest.columns,
+            source_bucket=self._source_bucket,
+            where=where,
+            versions=self._versions,
+        ):
             self._add(rows=batch.rows, noncurrent=batch.noncurrent, delete_markers=batch.delete_markers)
             yield batch.listed
         self._add(files=1, bytes=file.size)
@@ -115,11 +124,15 @@ def read_report(
     now: datetime,
     folder: Path,
     report: Callable[[str], None],
+    versions: bool = False,
 ) -> Report:
     """The report at `manifest`, `s3://bucket/…/manifest.json` or a folder of reports, about `source_bucket`; `client` must be allowed to
     read where it lies. `now` is by the store's clock. Files are fetched into `folder`; `report` takes lines for
-    the log. Raises Refused when no report there can be believed; nothing but the manifest has been read by then."""
+    the log. Raises Refused when no report there can be believed, or `versions` are asked for and it has none; nothing but the manifest has
+    been read by then."""
     found = find_manifest(client, location=manifest, source_bucket=source_bucket, max_age=max_age, now=now, report=report)
     files = f"{len(found.files):,} {found.format} files, {sum(file.size for file in found.files):,} bytes"
     report(f"inventory: {found.where}, scan begun at {found.started_at:%Y-%m-%d %H:%M} UTC, {files}")
-    return Report(client, found, source_bucket=source_bucket, folder=folder)
+    if versions and not OF_VERSIONS.keys() <= set(found.columns):
+        raise Refused(f"{found.where}: a report of current versions only, expected one of all versions, since inventory.versions is true")
+    return Report(client, found, source_bucket=source_bucket, folder=folder, versions=versions)

@@ -1,5 +1,5 @@
-"""The rows of one file of an S3 Inventory report, CSV, ORC or Parquet, as record batches of schema `LISTED`: what a live listing would
-have said. The file is on disk and verified; which file that is does not belong here.
+"""The rows of one file of an S3 Inventory report, CSV, ORC or Parquet, as record batches of what a live listing would have
+said. The file is on disk and verified; which file that is does not belong here.
 
 Keys: ORC and Parquet hold them as they are. CSV holds them form-encoded, a space as `+` and a plus as `%2B`, which the documentation
 calls URL-encoded and leaves at that (cloud-custodian 1997: keys with a `+` and no `%` were taken as they stood). ETags stand
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.columns import LISTED
+from orphan_pipeline.inventory.columns import LISTED, VERSIONS
 from orphan_pipeline.inventory.reports.manifest import column
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 10_000
 BLOCK = 1 << 18
 
-READ = ("bucket", "key", "islatest", "isdeletemarker", "size", "lastmodifieddate", "etag", "storageclass")
+READ = ("bucket", "key", "versionid", "islatest", "isdeletemarker", "size", "lastmodifieddate", "etag", "storageclass")
 """The columns that are read, by the names that `manifest.column` gives. The other optional fields are left where they are."""
 
 # Form-encoding leaves printable ASCII only, and whole escapes. Anything else is a store that writes its keys in another way.
@@ -40,18 +40,18 @@ ENCODED = r"[%+]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRows:
-    """A batch of the report's rows: `listed` are the objects; the rest are versions that are not current, and delete markers."""
+    """A batch of the report's rows: of `rows`, `noncurrent` are versions that are not current, and `delete_markers` current ones that are
+    none. `listed` are the others (schema `LISTED`), or all of them where versions are asked for (schema `VERSIONS`)."""
 
     listed: pa.RecordBatch
+    rows: int
     noncurrent: int
     delete_markers: int
 
-    @property
-    def rows(self) -> int:
-        return self.listed.num_rows + self.noncurrent + self.delete_markers
 
-
-def read_rows(path: Path, *, form: str, columns: tuple[str, ...], source_bucket: str, where: str) -> Iterator[ReportRows]:
+def read_rows(
+    path: Path, *, form: str, columns: tuple[str, ...], source_bucket: str, where: str, versions: bool = False
+) -> Iterator[ReportRows]:
     """Streams the file: one block (CSV), or piece of a stripe (ORC) or row group (Parquet), is in memory.
 
     `columns` are the manifest's. Raises Refused, naming `where`, when the file does not read, has other columns than the manifest
@@ -60,7 +60,7 @@ def read_rows(path: Path, *, form: str, columns: tuple[str, ...], source_bucket:
     opened = {"CSV": _csv, "ORC": _orc, "Parquet": _parquet}[form](path, columns, where)
     try:
         for batch in opened:
-            yield _listed(batch, source_bucket, where, encoded=form == "CSV")
+            yield _listed(batch, source_bucket, where, encoded=form == "CSV", versions=versions)
     except (pa.ArrowException, OSError, EOFError) as wrong:
         raise Refused(f"{where}: does not read as {form}: {_short(wrong)}") from wrong
 
@@ -130,31 +130,55 @@ def _renamed(batch: pa.RecordBatch, names: Mapping[str, str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch.column(in_file) for in_file in names.values()], names=list(names))
 
 
-def _listed(batch: pa.RecordBatch, source_bucket: str, where: str, *, encoded: bool) -> ReportRows:
+def _listed(batch: pa.RecordBatch, source_bucket: str, where: str, *, encoded: bool, versions: bool) -> ReportRows:
     buckets = _values(batch, "bucket", pa.string(), where)
     other = pc.not_equal(buckets, pa.scalar(source_bucket))
     if pc.any(other).as_py():
         raise Refused(f"{where}: a row of bucket {_first(buckets, other)}, expected {source_bucket!r}")
-    noncurrent = delete_markers = 0
+    rows, noncurrent, delete_markers = batch.num_rows, 0, 0
+    of_versions: dict[str, Any] = {}
     if "islatest" in batch.schema.names:
         latest = _truth(batch, "islatest", where)
         marker = _truth(batch, "isdeletemarker", where)
         current = pc.and_(latest, pc.invert(marker))
-        noncurrent = batch.num_rows - latest.true_count
+        noncurrent = rows - latest.true_count
         delete_markers = latest.true_count - current.true_count
-        batch = batch.filter(current)
+        if versions:
+            batch = _markers_filled(batch, marker)
+            of_versions = {"version_id": _version_ids(batch), "is_latest": latest, "is_delete_marker": marker}
+        else:
+            batch = batch.filter(current)
     keys = _filled(_values(batch, "key", pa.string(), where), "key", where)
-    etags = pc.utf8_trim(_values(batch, "etag", pa.string(), where), characters='"')
+    etags: Values = pc.utf8_trim(_values(batch, "etag", pa.string(), where), characters='"')
+    _filled(etags.filter(pc.invert(of_versions["is_delete_marker"])) if of_versions else etags, "etag", where)
     listed = {
         "key": decode_keys(keys, where) if encoded else keys,
         "size": _values(batch, "size", pa.int64(), where),
         "last_modified": _times(batch, where),
-        "etag": _filled(etags, "etag", where),
+        "etag": etags,
         "storage_class": _storage_classes(batch, where),
+        **of_versions,
     }
-    exact = pa.RecordBatch.from_arrays([listed[name] for name in LISTED.names], schema=LISTED)
+    schema = VERSIONS if versions else LISTED
+    exact = pa.RecordBatch.from_arrays([listed[name] for name in schema.names], schema=schema)
     exact.validate(full=True)  # ORC and Parquet are read without a look at whether a text is UTF-8
-    return ReportRows(listed=exact, noncurrent=noncurrent, delete_markers=delete_markers)
+    return ReportRows(listed=exact, rows=rows, noncurrent=noncurrent, delete_markers=delete_markers)
+
+
+def _version_ids(batch: pa.RecordBatch) -> "Values":
+    """None for an object that was written while versioning was not on."""
+    ids = batch.column("versionid").cast(pa.string())
+    named: Values = pc.if_else(pc.equal(ids, pa.scalar("")), pa.scalar(None, pa.string()), ids)
+    return named
+
+
+def _markers_filled(batch: pa.RecordBatch, marker: pa.BooleanArray) -> pa.RecordBatch:
+    """A delete marker has neither size nor ETag: as a listing gives it, no bytes and an empty ETag."""
+    nothing = {"size": "0", "etag": ""}
+    columns: dict[str, Any] = {name: batch.column(name) for name in batch.schema.names}
+    for name, value in nothing.items():
+        columns[name] = pc.if_else(marker, pa.scalar(value), columns[name].cast(pa.string()))
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
 def _truth(batch: pa.RecordBatch, name: str, where: str) -> pa.BooleanArray:

@@ -26,7 +26,7 @@ NOWHERE = "127.0.0.1:1"
 
 @pytest.fixture(scope="module")
 def shared(make_world: MakeWorld, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("failures"), postgres.create_database("failures"))
+    return make_world(tmp_path_factory.mktemp("failures"), postgres.create_database("failures"), baseline=False)
 
 
 @pytest.mark.parametrize(

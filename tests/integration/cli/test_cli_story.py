@@ -16,7 +16,7 @@ ALL = REFERENCED | ORPHANS | KEPT
 
 @pytest.fixture(scope="module")
 def shared(make_world: MakeWorld, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("story"), postgres.create_database("story"))
+    return make_world(tmp_path_factory.mktemp("story"), postgres.create_database("story"), baseline=False)
 
 
 def _one_line(text: str) -> str:
@@ -26,6 +26,9 @@ def _one_line(text: str) -> str:
 
 
 def test_before_the_first_sweep_everything_says_so(shared: World, say: Say) -> None:
+    said = say(shared, "approve", "0123456789", "--yes")
+    assert (said.status, said.out) == (1, "")
+    assert _one_line(said.err).startswith("refused: approve: found '0123456789', expected at least 8 characters of the digest of one sweep")
     for arguments in (("plan",), ("delete", "--all", "--yes")):
         said = say(shared, *arguments)
         assert (said.status, said.out) == (1, "")
@@ -46,7 +49,19 @@ def test_check_says_what_there_is_and_what_can_be_deleted_and_leaves_nothing_beh
     )
     assert "note: buckets.media.safety.allow_short_min_age is true" in said.out
     found = say(shared, "check", "--json").json
-    assert found["buckets"]["media"]["sources"] == [{"source": "documents", "database": "app", "rows": 10}]
+    assert found["buckets"]["media"]["conditional_deletes"] == "DeleteObjects: ETag honoured; DeleteObject: ETag honoured"
+    [source] = found["buckets"]["media"]["sources"]
+    assert {name: source[name] for name in ("source", "database", "rows", "keys", "sampled", "match_rate", "compared_with", "advice")} == {
+        "source": "documents",
+        "database": "app",
+        "rows": 10,
+        "keys": 10,
+        "sampled": 10,
+        "match_rate": 1.0,
+        "compared_with": "the bucket",
+        "advice": None,
+    }
+    assert [one["exists"] for one in source["sample"]] == [True] * 5
     assert found["deletion"] == [said.out.splitlines()[-1]]
     assert sorted(shared.folder.rglob("*")) == before
 
@@ -58,13 +73,33 @@ def test_check_says_that_deletion_is_off(shared: World, say: Say) -> None:
     assert said.out.splitlines()[-1] == "Deletion is OFF: media.deletion.mode is dry_run; schedule is stopped; sensor is stopped."
 
 
-def test_two_sweeps_confirm_and_the_second_plans(shared: World, say: Say) -> None:
+def test_the_first_sweep_fails_until_it_is_approved_as_the_baseline(shared: World, say: Say) -> None:
     shared.change(safety={"confirmations": 2, "confirmation_gap": "1s"})
     first = say(shared, "sweep")
-    assert first.status == 0, first.err
+    assert first.status == 1
+    assert "gate baseline: TRIPPED: no sweep of this bucket was accepted yet" in first.out
+    digest = say(shared, "plan", "--json").json["media"]["digest"][:16]
     closing = first.out.splitlines()[-1]
-    assert closing.startswith("earliest deletable: 20")
+    assert closing.startswith(
+        f"this sweep counts for nothing until it is approved (gate baseline): orphan-pipeline approve {digest}; earliest deletable: 20"
+    )
     assert "because an orphan must be seen in as many sweeps" in closing
+    assert first.err.splitlines()[-1] == (
+        f"sweep of media failed: gate baseline is tripped; if all is right: orphan-pipeline approve {digest}"
+    )
+    nobody = say(shared, "approve", digest)
+    assert nobody.status == 1
+    assert nobody.err.splitlines()[-1] == "refused: nobody to ask: this is no terminal, expected --yes"
+    assert not (shared.lake / "approvals").exists(), "not recorded when nobody said yes"
+    approved = say(shared, "approve", digest, "--yes", "--json", **dict.fromkeys(shared.secrets))
+    assert approved.status == 0, approved.err
+    assert approved.json["gates"] == ["baseline"]
+    again = say(shared, "approve", digest, "--yes")
+    assert again.status == 0
+    assert say(shared, "plan").out.splitlines()[-1].startswith("earliest deletable: 20")
+
+
+def test_the_second_sweep_confirms_and_plans(shared: World, say: Say) -> None:
     second = say(shared, "sweep", "--json").json["media"]
     assert second["failure"] is None
     assert second["holds"] == {}
@@ -100,10 +135,15 @@ def test_delete_refuses_in_one_line_and_deletes_nothing(shared: World, say: Say,
     assert shared.listed() == ALL
 
 
-def test_an_approval_is_not_recorded_when_nobody_said_yes(shared: World, say: Say) -> None:
-    digest = say(shared, "plan", "--json").json["media"]["digest"]
-    assert say(shared, "delete", "--all", "--approve", digest).status == 1
-    assert not (shared.lake / "approvals").exists()
+def test_a_sweep_that_passed_its_gates_needs_no_approval(shared: World, say: Say) -> None:
+    before = sorted((shared.lake / "approvals").iterdir())
+    found = say(shared, "plan", "--json").json["media"]
+    for arguments in (("approve", found["digest"], "--yes"), ("delete", "--all", "--yes", "--approve", found["digest"])):
+        said = say(shared, *arguments)
+        assert said.status == 1
+        assert _one_line(said.err) == f"refused: approve: there is nothing to approve: no gate holds back sweep {found['sweep']}"
+    assert sorted((shared.lake / "approvals").iterdir()) == before
+    assert shared.listed() == ALL
 
 
 @pytest.mark.parametrize("arguments", [(), ("--all", "--prefix", "files/"), ("--prefix", "files/", "--plan", "0123456789")])
@@ -125,6 +165,8 @@ def test_delete_and_restore(shared: World, say: Say) -> None:
     deleted = say(shared, "delete", "--plan", digest[:12], "--yes", "--json")
     assert deleted.status == 0, deleted.err
     assert deleted.json["prefixes"] == {"files/": {"deleted": 3}}
+    assert deleted.json["ended"] == {"files/": "completed: every chunk of the plan has an outcome"}
+    assert "files/: completed: every chunk of the plan has an outcome" in deleted.err
     assert shared.listed() == ALL - ORPHANS
 
     nobody = say(shared, "restore", "--prefix", "files/")

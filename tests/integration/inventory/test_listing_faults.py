@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import re
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -79,10 +80,15 @@ def bucket(moto: ObjectStore) -> str:
     return "faults"
 
 
-def listed(store: ObjectStore, bucket: str, spoil: Callable[[int, str], Fault | None]) -> tuple[list[str], int]:
+def listed(store: ObjectStore, bucket: str, spoil: Callable[[int, str], Fault | None], *, timeout: int = 1) -> tuple[list[str], int]:
     with faulty_proxy(store.endpoint, spoil) as proxy:
         asker = Asker(
-            dataclasses.replace(store, endpoint=proxy.endpoint).client(), bucket, connections=4, attempts=ATTEMPTS, page_keys=20, timeout=1
+            dataclasses.replace(store, endpoint=proxy.endpoint).client(),
+            bucket,
+            connections=4,
+            attempts=ATTEMPTS,
+            page_keys=20,
+            timeout=timeout,
         )
         try:
             lister = Lister(asker, bucket, concurrency=4, in_order=True)
@@ -153,3 +159,16 @@ def test_random_faults_never_give_a_wrong_inventory(moto: ObjectStore, bucket: s
         except Refused:
             continue
         assert keys == KEYS, f"seed {seed}"
+
+
+def test_requests_are_under_way_at_the_same_time(moto: ObjectStore, bucket: str) -> None:
+    """Threads take turns at work, not at waiting: no answer comes here before three requests have been sent."""
+    three = threading.Barrier(3)
+
+    def held_back(_: Answer) -> None:
+        three.wait(timeout=30)
+
+    # The first is the root, before there are folders to ask for.
+    keys, _ = listed(moto, bucket, lambda number, _target: held_back if 1 <= number <= 3 else None, timeout=60)
+    assert keys == KEYS
+    assert not three.broken

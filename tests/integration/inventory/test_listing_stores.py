@@ -12,13 +12,18 @@ import pytest
 from botocore.exceptions import ClientError
 
 from orphan_pipeline.demo.servers import ObjectStore
+from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory import snapshot
 from orphan_pipeline.inventory.clock import store_time
+from orphan_pipeline.inventory.columns import CURRENT
 from orphan_pipeline.inventory.listing.asking import Asker
 from orphan_pipeline.inventory.listing.lister import Lister
+from orphan_pipeline.inventory.listing.page import Kind
 from orphan_pipeline.inventory.prefixes import OwnedPrefix
 from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
 from orphan_pipeline.inventory.take import take_inventory
+from orphan_pipeline.progress import Progress
 from orphan_pipeline.settings.model import InventorySettings
 
 # Legal everywhere, and each of them once the death of a script.
@@ -184,13 +189,73 @@ def take(
     split: int = 0,
     last: InventoryFigures | None = None,
     lines: list[str] | None = None,
+    versions: bool = False,
 ) -> InventoryFigures:
     return take_inventory(
         store.client(),
         bucket,
-        InventorySettings(concurrency=4),
+        InventorySettings(concurrency=4, versions=versions),
         prefixes=[OwnedPrefix(path="a/", split=split)],
         last=last,
         folder=folder,
         report=([] if lines is None else lines).append,
     )
+
+
+def test_every_version_and_delete_marker_is_there_where_asked(store: ObjectStore, make_bucket: Any, tmp_path: Path) -> None:
+    bucket, client = make_bucket(store, versioned=True), store.client()
+    keys = [f"a/{n:02d} é+%" for n in range(12)]
+    for key in [*keys, *keys[:7]]:
+        client.put_object(Bucket=bucket, Key=key, Body=_body(key))
+    for key in keys[5:9]:
+        client.delete_object(Bucket=bucket, Key=key)
+    client.put_object(Bucket=bucket, Key=keys[5], Body=b"again")
+    said = client.list_object_versions(Bucket=bucket)
+    expected = {
+        (one["Key"], one["VersionId"], one["IsLatest"], marker, one.get("Size", 0), str(one.get("ETag", "")).strip('"'))
+        for records, marker in ((said["Versions"], False), (said["DeleteMarkers"], True))
+        for one in records
+    }
+    asker = Asker(client, bucket, connections=4, page_keys=3, kind=Kind.VERSIONS)
+    # Not cut by keys: moto passes over the first key after a marker that is no key of its own (and is found out, and listed again).
+    lister = Lister(asker, bucket, concurrency=4, in_order=False, versions=True)
+    with closing(asker):
+        paged = [row for batch in lister.batches() for row in batch.to_pylist()]
+    names = ("key", "version_id", "is_latest", "is_delete_marker", "size", "etag")
+    assert sorted(tuple(row[name] for name in names) for row in paged) == sorted(expected)
+
+    figures = take(store, bucket, tmp_path, versions=True)
+    table = pq.read_table(tmp_path / "part-00000.parquet")
+    assert {tuple(row[name] for name in names) for row in table.to_pylist()} == expected
+    assert (figures.total.objects, figures.noncurrent.objects, figures.delete_markers) == (9, 11, 4)
+    with duck(tmp_path) as connection:
+        current = rows(connection, f"SELECT key FROM read_parquet($file) WHERE {CURRENT}", {"file": str(tmp_path / "part-00000.parquet")})
+    assert sorted(key for (key,) in current) == sorted(one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"])
+
+
+def test_where_versions_are_not_asked_for_every_object_is_the_current_one(store: ObjectStore, make_bucket: Any, tmp_path: Path) -> None:
+    bucket, client = make_bucket(store, versioned=True), store.client()
+    for key in ("a/1", "a/1", "a/2"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"x")
+    client.delete_object(Bucket=bucket, Key="a/2")
+    figures = take(store, bucket, tmp_path)
+    [row] = pq.read_table(tmp_path / "part-00000.parquet").to_pylist()
+    assert (row["key"], row["version_id"], row["is_latest"], row["is_delete_marker"]) == ("a/1", None, True, False)
+    assert (figures.total.objects, figures.noncurrent.objects, figures.delete_markers) == (1, 0, 0)
+
+
+def test_the_expected_end_counts_from_the_last_inventory(
+    moto: ObjectStore, make_bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = make_bucket(moto)
+    put(moto, bucket, ["a/1", "a/2", "b"])
+    last = take(moto, bucket, tmp_path)
+    totals: list[int | None] = []
+
+    def spying(*arguments: Any, total: int | None, **others: Any) -> Any:
+        totals.append(total)
+        return Progress(*arguments, total=total, **others)
+
+    monkeypatch.setattr(snapshot, "Progress", spying)
+    take(moto, bucket, tmp_path, last=last)
+    assert totals == [3]

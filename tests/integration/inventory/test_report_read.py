@@ -239,6 +239,24 @@ def test_a_report_without_the_fields_that_are_needed_is_refused(client: "S3Clien
 
 
 @BOTH
+def test_a_report_without_versions_is_refused_where_they_are_asked_for(client: "S3Client", inv: str, tmp_path: Path) -> None:
+    key = _put(client, inv)
+    with pytest.raises(Refused) as refused:
+        read_report(
+            client,
+            manifest=f"s3://{inv}/{FOLDER}",
+            source_bucket="source",
+            max_age=2 * DAY,
+            now=NOW,
+            folder=tmp_path,
+            report=lambda line: None,
+            versions=True,
+        )
+    assert str(refused.value) == (
+        f"s3://{inv}/{key}: a report of current versions only, expected one of all versions, since inventory.versions is true"
+    )
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_file_that_is_not_what_the_manifest_says_is_refused(client: "S3Client", inv: str, tmp_path: Path, form: str) -> None:
     key = _put(client, inv, form)

@@ -32,13 +32,15 @@ class Graph:
     def lake(self) -> BucketLake:
         return Lake(self.file.parent / "lake").bucket("media")
 
-    def sweep(self, *stages: str) -> dg.ExecuteInProcessResult:
+    def sweep(self, *stages: str, **config: str) -> dg.ExecuteInProcessResult:
         """The sweep job, or only some of its stages."""
-        return self._run("media_sweep_job", asset_selection=[dg.AssetKey(["media", stage]) for stage in stages] or None)
+        selection = [dg.AssetKey(["media", stage]) for stage in stages] or None
+        run_config = {"ops": {"media__orphan_set": {"config": config}}} if config else {}
+        return self._run("media_sweep_job", asset_selection=selection, run_config=run_config)
 
-    def delete(self, prefix: str, *, plan: str = "") -> dg.ExecuteInProcessResult:
-        config = {"ops": {"media__deleted_objects": {"config": {"plan": plan}}}}
-        return self._run("media_deletion_job", partition_key=prefix, run_config=config)
+    def delete(self, prefix: str, *, plan: str = "", **config: str) -> dg.ExecuteInProcessResult:
+        run_config = {"ops": {"media__deleted_objects": {"config": {"plan": plan, **config}}}}
+        return self._run("media_deletion_job", partition_key=prefix, run_config=run_config)
 
     def restore(self, **what: str) -> dg.ExecuteInProcessResult:
         return self._run("media_restore_job", run_config={"ops": {"media__restore": {"config": what}}})

@@ -1,17 +1,16 @@
 """The jobs themselves, in this process, on a real store and a real database: sweep, gates, deletion, restore."""
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from small_world import World
+from small_world import MakeWorld, World
 
-from orphan_pipeline.gates import evaluate, tripped
-from orphan_pipeline.orphans.approvals import approve
-from orphan_pipeline.orphans.publish import gate_limits
+from orphan_pipeline.orphans.approvals import approved
+from orphan_pipeline.orphans.approving import approvable, record_approval
 from pipeline.conftest import Graph, MakeGraph
 
 REFERENCED = {f"files/in-use-{i}.bin" for i in range(8)}
@@ -25,6 +24,37 @@ def graph(world: World, make_graph: MakeGraph, monkeypatch: pytest.MonkeyPatch) 
     for name, secret in world.secrets.items():
         monkeypatch.setenv(name, secret)
     return make_graph(world.file)
+
+
+@pytest.fixture
+def fresh(
+    make_world: MakeWorld, tmp_path: Path, database_url: str, make_graph: MakeGraph, monkeypatch: pytest.MonkeyPatch
+) -> tuple[World, Graph]:
+    """A bucket that was never swept."""
+    world = make_world(tmp_path, database_url, baseline=False)
+    for name, secret in world.secrets.items():
+        monkeypatch.setenv(name, secret)
+    return world, make_graph(world.file)
+
+
+def test_the_first_sweep_fails_and_says_how_to_approve_it_and_the_next_is_held_against_it(fresh: tuple[World, Graph]) -> None:
+    world, graph = fresh
+    first = graph.sweep()
+    assert not first.success
+    manifest = graph.manifest(first)
+    checks = {check.check_name: check for check in first.get_asset_check_evaluations()}
+    assert [name for name, check in checks.items() if not check.passed] == ["baseline"]
+    assert checks["baseline"].severity is dg.AssetCheckSeverity.ERROR
+    said = checks["baseline"].description
+    assert said is not None
+    assert said.endswith(f"Nothing is deleted; if this is right: `orphan-pipeline approve {manifest.digest[:16]}`")
+    assert _failure(graph.delete("files/")).startswith("gate baseline is tripped: ")
+
+    second = graph.sweep(approve=manifest.digest[:16], approved_by="anna")
+    assert second.success, "approved by the configuration of the next sweep, as it can be done in the UI"
+    assert graph.manifest(second).confirms == manifest.sweep_id
+    assert graph.delete("files/").success
+    assert world.listed() == ALL - ORPHANS
 
 
 def _failure(run: dg.ExecuteInProcessResult) -> str:
@@ -74,6 +104,28 @@ def test_a_prefix_with_an_empty_plan_materializes_with_zero_rows(world: World, g
     assert world.listed() == ALL
 
 
+@pytest.mark.parametrize("what", ["kill switch", "window", "cap"])
+def test_a_run_that_is_stopped_is_no_failure_and_says_why(world: World, graph: Graph, what: str) -> None:
+    """A backfill goes on with its other partitions, and the rest goes next time."""
+    assert graph.sweep().success
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    if what == "kill switch":
+        graph.lake.kill_switch.write_text("wait for Ana")
+    else:
+        world.change(deletion={"not_after": f"{hour_ago:%H:%M}"} if what == "window" else {"max_deletions": 2})
+    run = graph.delete("files/")
+    assert run.success
+    found = _metadata(run, "deleted_objects")
+    assert found["ended"].startswith(f"stopped ({what}): ")
+    assert found["dagster/partition_row_count"] == 0
+    assert world.listed() == ALL
+    graph.lake.kill_switch.unlink(missing_ok=True)
+    world.change(deletion={"not_after": None, "max_deletions": 3})
+    again = graph.delete("files/")
+    assert _metadata(again, "deleted_objects")["ended"] == "completed: every chunk of the plan has an outcome"
+    assert world.listed() == ALL - ORPHANS
+
+
 def test_a_dry_run_sends_nothing_and_keeps_its_own_ledger(world: World, graph: Graph) -> None:
     world.change(deletion={"mode": "dry_run"})
     digest = graph.manifest(graph.sweep()).plans["files/"].digest
@@ -101,11 +153,10 @@ def test_a_tripped_gate_fails_the_run_publishes_the_sweep_and_refuses_deletion_u
     assert not refused.success
     line = _failure(refused)
     assert line.startswith("gate orphan_fraction is tripped: 23.1% of the owned objects")
-    assert line.endswith(f"orphan-pipeline delete --plan {manifest.plans['files/'].digest[:16]} --approve {manifest.digest[:16]}")
+    assert line.endswith(f"orphan-pipeline approve {manifest.digest[:16]}")
     assert world.listed() == ALL
 
-    overridden = tripped(evaluate(manifest, gate_limits(graph.settings)), prefix="files/")
-    approve(graph.lake, manifest.digest, overridden, by="tester", at=datetime.now(UTC))
+    record_approval(graph.lake, approvable(graph.lake, graph.settings, manifest.digest), by="tester", at=datetime.now(UTC))
     assert graph.delete("files/").success
     assert world.listed() == ALL - ORPHANS
 
@@ -123,10 +174,44 @@ def test_a_tripped_gate_of_one_prefix_fails_no_sweep_but_that_prefix(world: Worl
 def test_an_approval_of_another_sweep_approves_nothing(world: World, graph: Graph) -> None:
     world.change(safety={"max_orphan_fraction": 0.1})
     first = graph.manifest(graph.sweep())
-    approve(graph.lake, first.digest, [], by="tester", at=datetime.now(UTC))
+    record_approval(graph.lake, approvable(graph.lake, graph.settings, first.digest), by="tester", at=datetime.now(UTC))
     graph.sweep()
     assert not graph.delete("files/").success
     assert world.listed() == ALL
+
+
+def test_a_deletion_run_approves_by_its_configuration(world: World, graph: Graph) -> None:
+    world.change(safety={"max_orphan_fraction": 0.1})
+    manifest = graph.manifest(graph.sweep())
+    assert not graph.delete("files/").success
+    assert graph.delete("files/", approve=manifest.plans["files/"].digest[:16], approved_by="anna").success
+    assert world.listed() == ALL - ORPHANS
+    approval = approved(graph.lake, manifest.plans["files/"].digest)
+    assert approval is not None
+    assert (approval.by, approval.gates) == ("anna", ("orphan_fraction", "prefix_orphan_fraction:files/"))
+
+
+def test_a_row_that_points_at_what_was_deleted_pauses_deletion_until_it_is_back(world: World, graph: Graph) -> None:
+    """Rule 15, the after-check."""
+    assert graph.sweep().success
+    assert graph.delete("files/").success
+    world.run_sql("""INSERT INTO documents (data) VALUES ('{"attachments": ["files/orphan-1.bin"]}')""")
+    world.put("kept/new-orphan.bin")
+    sweep = graph.sweep()
+    assert not sweep.success
+    checks = {check.check_name: check for check in sweep.get_asset_check_evaluations()}
+    assert not checks["nothing_missed"].passed
+    assert "such as 'files/orphan-1.bin': deletion is paused" in (checks["nothing_missed"].description or "")
+    [dangling] = [
+        e.materialization for e in sweep.get_asset_materialization_events() if e.asset_key == dg.AssetKey(["media", "dangling_references"])
+    ]
+    assert dangling.metadata["missed"].value == 1
+    assert _failure(graph.delete("kept/")).startswith("deletion is paused since ")
+
+    assert graph.restore(key="files/orphan-1.bin").success
+    assert graph.sweep().success
+    assert graph.delete("kept/").success
+    assert world.listed() == ALL - ORPHANS | {"files/orphan-1.bin"}
 
 
 @pytest.mark.parametrize("stage", ["referenced_keys", "orphan_set", "dangling_references"])
@@ -158,7 +243,8 @@ def test_a_database_that_is_gone_fails_the_sweep_and_publishes_nothing(world: Wo
     assert not graph.lake.sweep(run.run_id).published
 
 
-def test_deletion_without_a_sweep_is_refused(world: World, graph: Graph) -> None:
+def test_deletion_without_a_sweep_is_refused(fresh: tuple[World, Graph]) -> None:
+    _, graph = fresh
     graph.instance.add_dynamic_partitions("media_prefixes", ["files/"])
     assert _failure(graph.delete("files/")) == "there is no finished sweep yet: run the sweep job first"
 

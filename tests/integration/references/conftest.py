@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from orphan_pipeline.demo.servers import PostgresServer
-from orphan_pipeline.references.cut import Limits
+from orphan_pipeline.references.cut import DatabaseUnderCut, Limits
 from orphan_pipeline.references.snapshot import PART, ReferenceFigures, snapshot_references
 from orphan_pipeline.settings.model import ReferenceSettings
 
@@ -77,8 +77,7 @@ def take(app: Database, tmp_path: Path) -> Take:
         try:
             figures = snapshot_references(
                 sources=sources,
-                urls=urls or {"app": app.url},
-                pinned={},
+                databases={name: DatabaseUnderCut(url=url, connections=3) for name, url in (urls or {"app": app.url}).items()},
                 inventory_started_at=STARTED,
                 folder=folder,
                 report=lambda line: None,

@@ -9,11 +9,9 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from orphan_pipeline.demo.servers import PostgresServer
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.references import cut
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
 from orphan_pipeline.references.extract import prepare
 from orphan_pipeline.settings.model import ReferenceSettings
@@ -219,15 +217,6 @@ def test_rows_that_move_between_tables_are_never_missing(app: Database, take: Ta
             enough.set()
         assert moving.result(timeout=10) > 10
     assert len(places) > 1, "no row moved while the snapshots were taken"
-
-
-def test_a_standby_is_refused(app: Database, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    table_of(app, 1)
-    as_a_standby = cut.FREEZE.as_string().replace("pg_is_in_recovery()", "true")
-    monkeypatch.setattr(cut, "FREEZE", sql.SQL(as_a_standby))
-    with pytest.raises(Refused) as refused, open_cut({"app": DatabaseUnderCut(url=app.url)}, [source("$[*]")]):
-        pytest.fail("the cut was opened")
-    assert str(refused.value) == ("database app: is a standby; reading from a standby is not available yet, name the primary")
 
 
 def test_a_stale_clone(app: Database, source: Source) -> None:

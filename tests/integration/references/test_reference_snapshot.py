@@ -12,6 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.references.cut import DatabaseUnderCut
 from orphan_pipeline.references.extract import count_rows
 from orphan_pipeline.references.schema import REFERENCES
 from orphan_pipeline.references.snapshot import PART, ReferenceFigures, snapshot_references
@@ -41,8 +42,7 @@ def test_sources_with_rules_and_variants(app: Database, source: Source, statemen
             source("$[*].url", name="history", table="history", key=CDN),
             statement("SELECT 'a.jpg' WHERE false"),
         ],
-        urls={"app": app.url},
-        pinned={"app": None},
+        databases={"app": DatabaseUnderCut(url=app.url)},
         inventory_started_at=STARTED,
         folder=tmp_path,
         report=lines.append,
@@ -138,6 +138,7 @@ MEASURED = """
 import re, sys
 from datetime import UTC, datetime
 from pathlib import Path
+from orphan_pipeline.references.cut import DatabaseUnderCut
 from orphan_pipeline.references.snapshot import snapshot_references
 from orphan_pipeline.settings.model import ReferenceSettings
 
@@ -145,7 +146,7 @@ def take(rows):
     sql = f"SELECT 'uploads/2026/11/some/longer/folder/name/' || md5(n::text) || '.jpg' FROM generate_series(1, {rows}) AS n"
     source = ReferenceSettings.model_validate({"name": "many", "database": "app", "sql": sql})
     snapshot_references(
-        sources=[source], urls={"app": sys.argv[1]}, pinned={}, inventory_started_at=datetime.now(UTC),
+        sources=[source], databases={"app": DatabaseUnderCut(url=sys.argv[1])}, inventory_started_at=datetime.now(UTC),
         folder=Path(sys.argv[2]), report=lambda line: None,
     )
     # Not getrusage: its peak goes back to before this program was started, in the process that forked.

@@ -3,6 +3,10 @@
 import dagster as dg
 import pytest
 
+from orphan_pipeline.definitions import build_definitions
+from orphan_pipeline.gates.gate import GATES
+from orphan_pipeline.settings.model import Settings
+
 STAGES = ("inventory_snapshot", "referenced_keys", "dangling_references", "orphan_set", "deleted_objects")
 MEDIA = ["media@example.com", "team:media"]
 STORAGE = ["team:storage"]
@@ -95,13 +99,9 @@ def test_sources_are_external_and_stages_are_not(definitions: dg.Definitions) ->
 def test_gates_are_checks_on_the_orphan_set_and_only_those_of_one_prefix_do_not_block(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     blocking = {(key.asset_key.to_user_string(), key.name): graph.get(key).blocking for key in graph.asset_check_keys}
-    gates = {
-        "inventory_not_empty": True,
-        "sources_above_floor": True,
-        "match_rate": True,
-        "orphan_fraction": True,
-        "prefix_orphan_fraction": False,
-    }
+    of_one_prefix = {"prefix_orphan_fraction", "prefix_without_references", "prefix_age_bands"}
+    gates = {name: name not in of_one_prefix for name in GATES}
+    assert of_one_prefix < gates.keys()
     assert blocking == {(f"{name}/orphan_set", gate): blocks for name in ("media", "my-invoices") for gate, blocks in gates.items()}
 
 
@@ -140,3 +140,21 @@ def test_the_deletion_job_is_deletion_alone_by_prefix(definitions: dg.Definition
     assert [key.path[-1] for key in job.asset_layer.executable_asset_keys] == ["deleted_objects"]
     assert isinstance(job.partitions_def, dg.DynamicPartitionsDefinition)
     assert job.partitions_def.name == f"{bucket}_prefixes"
+
+
+def test_sources_without_a_database(settings: Settings) -> None:
+    """A file and another lake are where lineage begins too; no resource is asked for them."""
+    document = settings.model_dump(mode="json")
+    document["databases"] = {}
+    del document["buckets"]["my-invoices"]
+    document["buckets"]["media"]["references"] = [
+        {"name": "legacy", "file": "/exports/legacy/*.parquet", "column": "key"},
+        {"name": "shop", "lake": "/srv/shop/lake/media"},
+    ]
+    specs = _specs(build_definitions(Settings.model_validate(document)))
+    files = {"file/exports_legacy___parquet", "lake/srv_shop_lake_media"}
+    assert {key for key in specs if specs[key].kinds == {"file"}} == files
+    assert {dep.asset_key.to_user_string() for dep in specs["media/referenced_keys"].deps} == {"media/inventory_snapshot", *files}
+    assert specs["lake/srv_shop_lake_media"].description == (
+        "What /srv/shop/lake/media says that points at objects, for a system that is not asked itself."
+    )

@@ -16,7 +16,9 @@ from orphan_pipeline.deletion.undo.notes import note_restore
 from orphan_pipeline.deletion.undo.selection import Selection
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.acceptance import gates_of
 from orphan_pipeline.orphans.approvals import approve
+from orphan_pipeline.orphans.approving import approvable, record_approval
 from orphan_pipeline.orphans.manifest import Manifest
 from orphan_pipeline.settings.model import BucketSettings
 
@@ -61,6 +63,10 @@ def sweep(lake: BucketLake, sweep_id: str = "s1", *, orphans: tuple[str, ...] = 
 def begin(authorised: Authorised) -> None:
     authorised.ledger.begin(authorised.ledger_plan)
     authorised.ledger.intend(0, run_id="run", at=datetime.now(UTC))
+
+
+def let_pass(lake: BucketLake, digest: str) -> None:
+    record_approval(lake, approvable(lake, bucket_settings(), digest), by="anna", at=datetime.now(UTC))
 
 
 def edit(file: Path, before: str, after: str) -> None:
@@ -221,27 +227,26 @@ def test_a_tripped_gate_of_the_bucket_blocks_every_prefix_until_the_sweep_is_app
     manifest = sweep(lake, orphans=("a/1", "b/1"), gone=["a/gone"])
     tripped = (
         "gate match_rate is tripped: 85.7% of the 7 references of source documents have an object, expected at least 95.0%: do its keys "
-        "need stripping or decoding (setting `key`)? `orphan-pipeline check` shows some. To go on all the same: "
+        "need stripping or decoding (setting `key`)? `orphan-pipeline check` shows some. If this is right: "
     )
-    for prefix, plan in manifest.plans.items():
-        mend = f"orphan-pipeline delete --plan {plan.digest[:16]} --approve {manifest.digest[:16]}"
-        assert refusal(lake, prefix) == tripped + mend
-    approve(lake, "0" * 64, [], by="anna", at=datetime.now(UTC))
+    for prefix in manifest.plans:
+        assert refusal(lake, prefix) == tripped + f"orphan-pipeline approve {manifest.digest[:16]}"
+    approve(lake, "0" * 64, gates_of(lake, manifest, bucket_settings()), by="anna", at=datetime.now(UTC))
     assert "gate match_rate is tripped" in refusal(lake)
-    approve(lake, manifest.digest, [], by="anna", at=datetime.now(UTC))
+    let_pass(lake, manifest.digest)
     assert [granted(lake, prefix).plan.prefix for prefix in ("a/", "b/")] == ["a/", "b/"]
 
 
 def test_an_approval_of_one_plan_lets_pass_that_plan_alone(lake: BucketLake) -> None:
     manifest = sweep(lake, orphans=("a/1", "b/1"), gone=["a/gone"])
-    approve(lake, manifest.plans["a/"].digest, [], by="anna", at=datetime.now(UTC))
+    let_pass(lake, manifest.plans["a/"].digest)
     assert granted(lake, "a/").plan == manifest.plans["a/"]
     assert "gate match_rate is tripped" in refusal(lake, "b/")
 
 
 def test_an_approval_dies_with_its_sweep(lake: BucketLake) -> None:
     first = sweep(lake, "s1", gone=["a/gone"])
-    approve(lake, first.digest, [], by="anna", at=datetime.now(UTC))
+    let_pass(lake, first.digest)
     sweep(lake, "s2", gone=["a/gone"])
     assert "gate match_rate is tripped" in refusal(lake)
 
@@ -255,16 +260,43 @@ def test_the_gate_of_one_prefix_blocks_that_prefix_alone_and_dry_runs_too(lake: 
 
 def test_of_several_tripped_gates_the_first_is_named_and_the_others_counted(lake: BucketLake) -> None:
     sweep(lake, orphans=tuple(f"a/{n}" for n in range(9)), gone=["a/gone"])
-    assert " (and 2 more). To go on all the same: " in refusal(lake)
+    assert " (and 2 more). If this is right: " in refusal(lake)
 
 
 def test_a_gate_tripped_after_it_began_stops_what_is_left(lake: BucketLake) -> None:
     """Every gate is evaluated again whenever a run starts: an approval taken back counts at once."""
+    sweep(lake, "s0")
     manifest = sweep(lake, gone=["a/gone"])
-    approve(lake, manifest.digest, [], by="anna", at=datetime.now(UTC))
+    let_pass(lake, manifest.digest)
     begin(granted(lake))
     lake.approval(manifest.digest).unlink()
     assert "gate match_rate is tripped" in refusal(lake)
+
+
+def test_an_approval_overrides_the_gates_that_it_names_and_no_other(lake: BucketLake) -> None:
+    manifest = sweep(lake, orphans=("a/1", "a/2", "a/3", "a/4"), gone=["a/gone"])
+    closed = [gate for gate in gates_of(lake, manifest, bucket_settings()) if gate.name == "match_rate"]
+    approve(lake, manifest.digest, closed, by="anna", at=datetime.now(UTC))
+    assert refusal(lake).startswith("gate prefix_orphan_fraction is tripped: ")
+    let_pass(lake, manifest.digest)
+    assert granted(lake).plan.prefix == "a/"
+
+
+def test_the_first_sweep_of_a_bucket_is_approved_once(lake: BucketLake) -> None:
+    first = sweep(lake, "s1", baseline=False)
+    assert first.tripped == ("baseline",)
+    assert refusal(lake).startswith("gate baseline is tripped: no sweep of this bucket was accepted yet: ")
+    let_pass(lake, first.digest)
+    assert granted(lake).plan == first.plans["a/"]
+    second = sweep(lake, "s2", baseline=False)
+    assert second.tripped == ()
+    assert granted(lake).plan == second.plans["a/"]
+
+
+def test_a_plan_whose_file_is_gone_is_refused_in_one_line(lake: BucketLake) -> None:
+    manifest = sweep(lake)
+    (lake.sweep("s1").root / manifest.plans["a/"].file).unlink()
+    assert refusal(lake) == f"plan {manifest.plans['a/'].digest[:12]} of a/ has no file any more in sweep s1: run a new sweep"
 
 
 @pytest.mark.parametrize(

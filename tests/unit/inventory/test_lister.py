@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.columns import LISTED
+from orphan_pipeline.inventory.columns import LISTED, VERSIONS
 from orphan_pipeline.inventory.listing.asking import Question
-from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
-from orphan_pipeline.inventory.listing.pages import Page
+from orphan_pipeline.inventory.listing.lister import FOLDERS_A_WORKER, Lister, OutOfOrder
+from orphan_pipeline.inventory.listing.page import Page, Token
 
 KEYS = st.sets(
     st.text("ab/", min_size=1, max_size=6)
@@ -40,7 +40,7 @@ class Store:
     def ask(self, question: Question) -> Page:
         with self._lock:
             self.requests += 1
-        start = int(question.token) if question.token is not None else 0
+        start = int(str(question.token)) if question.token is not None else 0
         after = "" if question.token is not None else question.after
         most = question.most or self.page
         found: list[str] = []
@@ -77,8 +77,10 @@ def batch_of(keys: list[str]) -> pa.RecordBatch:
     )
 
 
-def listed(store: Store, *, concurrency: int = 4, in_order: bool = True, cuts: tuple[str, ...] = ()) -> tuple[list[str], Lister]:
-    lister = Lister(store, "b", concurrency=concurrency, in_order=in_order, cuts=cuts)  # type: ignore[arg-type]
+def listed(
+    store: Store, *, concurrency: int = 4, in_order: bool = True, cuts: tuple[str, ...] = (), declared: tuple[str, ...] = ()
+) -> tuple[list[str], Lister]:
+    lister = Lister(store, "b", concurrency=concurrency, in_order=in_order, cuts=cuts, declared=declared)  # type: ignore[arg-type]
     keys = [str(key) for batch in lister.batches() for key in batch["key"].to_pylist()]
     return sorted(keys), lister
 
@@ -120,7 +122,7 @@ def test_many_keys_in_one_folder_are_cut_and_shared() -> None:
     keys = {f"uploads/{n:06d}" for n in range(3000)}
     found, lister = listed(Store(keys, page=10), concurrency=8)
     assert found == sorted(keys)
-    assert len(lister.figures().pieces) > 8
+    assert lister.figures().ranges > 1
 
 
 def test_an_order_that_turns_out_wrong_after_a_cut_throws_all_away() -> None:
@@ -145,7 +147,7 @@ def test_keys_of_another_prefix_are_refused() -> None:
 def test_a_list_that_goes_in_a_circle_is_refused() -> None:
     class Circle(Store):
         def ask(self, question: Question) -> Page:
-            tokens = {None: "1", "1": "2", "2": "3", "3": "1"}
+            tokens: dict[Token | None, str] = {None: "1", "1": "2", "2": "3", "3": "1"}
             return Page(objects=batch_of([]), common_prefixes=(), truncated=True, next_token=tokens[question.token], fast=True)
 
     with pytest.raises(Refused, match="goes in a circle"):
@@ -257,3 +259,106 @@ def test_a_worker_that_ends_by_no_ordinary_error_still_fails_the_listing() -> No
 
     with pytest.raises(KeyboardInterrupt):
         listed(Dying({"a"}))
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    keys=KEYS,
+    declared=st.sets(st.sampled_from(["a/", "b/", "a/b/", "ab/", "a/a/b/", "uploads/", "uploads/a/", "none/"]), max_size=4),
+    in_order=st.booleans(),
+    page=st.integers(1, 7),
+)
+def test_every_object_exactly_once_whatever_is_declared(keys: set[str], declared: set[str], in_order: bool, page: int) -> None:
+    found, lister = listed(Store(keys, page=page), in_order=in_order, declared=tuple(sorted(declared)))
+    assert found == sorted(keys)
+    assert sum(piece.objects for piece in lister.figures().pieces) == len(keys)
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_declared_prefix_is_a_piece_of_its_own_however_deep_it_lies(in_order: bool) -> None:
+    keys = {f"{above}{n}" for above in ("a/b/c/", "a/b/d/", "a/x/", "z/y/") for n in range(5)}
+    found, lister = listed(Store(keys, page=100), in_order=in_order, declared=("a/b/c/",))
+    assert found == sorted(keys)
+    assert "a/b/c/" in {piece.prefix for piece in lister.figures().pieces}
+
+
+def test_what_is_declared_is_cut_off_where_folders_are_too_many_to_be_asked_for() -> None:
+    keys = {f"{n:03d}/x" for n in range(700)} | {f"uploads/{n:03d}" for n in range(50)} | {"uploads", "uploads0", "uploads/"}
+    found, lister = listed(Store(keys, page=1000), declared=("uploads/",))
+    assert found == sorted(keys)
+    assert {"uploads/", "uploads0"} <= {piece.after for piece in lister.figures().pieces}
+
+
+def test_requests_are_bounded_where_folders_are_many_and_nearly_empty() -> None:
+    keys = {f"{a:02d}/{b:02d}/{c:02d}/x" for a in range(20) for b in range(20) for c in range(20)}
+    store = Store(keys, page=1000)
+    found, _ = listed(store, in_order=False, concurrency=1)
+    assert found == sorted(keys)
+    assert store.requests < 4 * FOLDERS_A_WORKER
+
+
+class Versions:
+    """ListObjectVersions over keys with so many versions each, the last of some of them a delete marker."""
+
+    def __init__(self, versions: dict[str, int], *, page: int, after_is_included: bool) -> None:
+        self.after_is_included = after_is_included
+        self.rows = [(key, f"v{n}", n == 0) for key in sorted(versions) for n in range(versions[key])]
+        self.page, self.requests, self.retried = page, 0, 0
+
+    def stop(self) -> None:
+        """Nothing waits here."""
+
+    def ask(self, question: Question) -> Page:
+        rows = [row for row in self.rows if row[0].startswith(question.prefix)]
+        if isinstance(question.token, tuple):
+            start = 1 + next(n for n, row in enumerate(rows) if row[:2] == question.token)
+        else:
+            within = [row[0] > question.after or (self.after_is_included and row[0] == question.after) for row in rows]
+            start = within.index(True) if True in within else len(rows)
+        found: list[tuple[str, str, bool]] = []
+        folders: list[str] = []
+        last = None
+        for row in rows[start:]:
+            rest = row[0][len(question.prefix) :]
+            folder = question.prefix + rest[: rest.index("/") + 1] if question.delimiter and "/" in rest else None
+            if folder is not None and folder in folders:
+                last = row
+                continue
+            if len(found) + len(folders) == (question.most or self.page):
+                break
+            last = row
+            if folder is None:
+                found.append(row)
+            else:
+                folders.append(folder)
+        more = last is not None and last != rows[-1]
+        names = ("key", "version_id", "is_latest")
+        same = {"size": 1, "last_modified": 0, "etag": "e", "storage_class": "STANDARD", "is_delete_marker": False}
+        return Page(
+            objects=pa.RecordBatch.from_pylist([{**same, **dict(zip(names, row, strict=True))} for row in found], schema=VERSIONS),
+            common_prefixes=tuple(folders),
+            truncated=more,
+            next_token=last[:2] if more and last is not None else None,
+            fast=True,
+        )
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    versions=st.dictionaries(
+        st.text("ab/", min_size=1, max_size=6) | st.integers(0, 99).map(lambda n: f"uploads/{n:03d}"), st.integers(1, 5), max_size=40
+    ),
+    page=st.integers(1, 7),
+    cuts=st.lists(st.text("ab/", min_size=1, max_size=3), unique=True, max_size=3),
+    after_is_included=st.booleans(),
+)
+def test_every_version_exactly_once(versions: dict[str, int], page: int, cuts: list[str], after_is_included: bool) -> None:
+    store = Versions(versions, page=page, after_is_included=after_is_included)
+    lister = Lister(store, "b", concurrency=3, in_order=True, cuts=tuple(sorted(cuts)), versions=True)  # type: ignore[arg-type]
+    try:
+        found = [(row["key"], row["version_id"], row["is_latest"]) for batch in lister.batches() for row in batch.to_pylist()]
+    except OutOfOrder:
+        assert after_is_included
+        return
+    assert sorted(found) == sorted(store.rows)
+    assert sum(piece.objects for piece in lister.figures().pieces) == len(store.rows)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orphan_pipeline.inventory.listing.pages import BrokenPage, PageParser, parse_fast
+from orphan_pipeline.inventory.listing.page import BrokenPage, Kind
+from orphan_pipeline.inventory.listing.pages import PageParser, parse_fast
 
 KEYS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40) | st.sampled_from(
     [
@@ -49,6 +50,12 @@ EXTRAS = st.sampled_from(
 def parser() -> PageParser:
     client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y")
     return PageParser(client)
+
+
+@pytest.fixture(scope="module")
+def versions_parser() -> PageParser:
+    client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y")
+    return PageParser(client, Kind.VERSIONS)
 
 
 def record(
@@ -119,13 +126,20 @@ def test_a_damaged_page_is_read_as_botocore_reads_it_or_not_at_all(
 @pytest.mark.parametrize(
     "unusual",
     [
-        page(record("a"), record("b")).replace(b"<StorageClass>STANDARD</StorageClass>", b"", 1),
         page(record("a"), record("b")).replace(b"</Contents>", b"", 1),
+        page(record("a")).replace(b"<Contents>", b"<Around><Contents>").replace(b"</Contents>", b"</Contents></Around>"),
+        page(record("a")).replace(b"<Contents>", b"<!-- <Contents>").replace(b"</Contents>", b"</Contents> -->"),
+        page(record("a"), record("b")).replace(b"</Contents><Contents>", b"</Contents>x<Contents>"),
+        page(record("a"), record("b")).replace(b"</Key><LastModified>", b"</Key>x<LastModified>", 1),
+        page(record("a")).replace(b"<Size>5</Size>", b"<Size>5</Size><Size>6</Size>"),
+        page(record("a")).replace(b"<Size>5</Size>", b"<Size><Much>5</Much></Size>"),
+        page(record("a")).replace(b"UTF-8", b"ISO-8859-1"),
+        page(record("a")).replace(b"<Key>a", b"<Key>%4"),
+        page(record("a"), record("b")).replace(b"<Key>a", b"<Key>%").replace(b"<Key>b", b"<Key>41"),
         page(prefixes=("a/",)).replace(b"<Prefix>a/</Prefix>", b"<Prefix>a/</Prefix><Prefix>b/</Prefix>"),
         page(record("a")).replace(b"<Size>5<", b"<Size>0x10<"),
         page(record("a")).replace(b"STANDARD", b"A&amp;B"),
         page(record("a")).replace(b"<Key>", b"<Key >"),
-        page(record("a")).replace(b"<Contents>", b"<Contents><Strange>1</Strange>"),
         page(record("a", time="2026-01-02T03:04:05+00:00")).replace(b"+00:00", b"+0000 "),
         page(record("a"), count=2),
         page(record("a")).replace(b"<IsTruncated>false</IsTruncated>", b"<IsTruncated>False</IsTruncated>"),
@@ -134,6 +148,69 @@ def test_a_damaged_page_is_read_as_botocore_reads_it_or_not_at_all(
 )
 def test_what_is_unusual_goes_to_the_slow_parser(unusual: bytes) -> None:
     assert parse_fast(unusual) is None
+
+
+@pytest.mark.parametrize(
+    "usual",
+    [
+        page(record("a"), record("b")).replace(b"<StorageClass>STANDARD</StorageClass>", b"", 1),
+        page(record("a"), record("b")).replace(b"<Contents>", b"<Contents><Strange>1</Strange>", 1),
+        page(record("a"), record("b")).replace(b"<ETag>", b"<Owner/><ETag>", 1),
+        page(record("a"), record("b"), prefixes=("c/", "d/")).replace(b"><", b">\n  <").replace(b">\n  </Key>", b"></Key>"),
+        page(record("a>b"), record("b")).replace(b"%3E", b">"),
+        page(*(record(f"k{n}", extra="<Extra>1</Extra>" * (n % 5)) for n in range(40))),
+    ],
+)
+def test_records_may_differ_in_form_and_be_read_fast(parser: PageParser, usual: bytes) -> None:
+    fast, slow = parse_fast(usual), parser.parse_slowly(usual)
+    assert fast is not None
+    assert fast.objects.to_pylist() == slow.objects.to_pylist()
+    assert (fast.common_prefixes, fast.truncated, fast.next_token) == (slow.common_prefixes, slow.truncated, slow.next_token)
+
+
+def test_more_forms_than_any_store_has_are_read_slowly(parser: PageParser) -> None:
+    found = parser.parse(page(*(record(f"k{n:02d}", extra="<Extra>1</Extra>" * n) for n in range(40))))
+    assert not found.fast
+    assert found.objects["key"].to_pylist() == [f"k{n:02d}" for n in range(40)]
+
+
+VERSION_IDS = st.sampled_from(["null", "3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY", "UIORUnfndfiufdisojhr398493jfdkjFJjkndnqUifhnw89493jJFJ"])
+
+
+def version(key: str, version_id: str, *, latest: bool, marker: bool, etag: str, size: int, extra: str) -> str:
+    tag = "DeleteMarker" if marker else "Version"
+    content = "" if marker else f"<ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size><StorageClass>GLACIER</StorageClass>"
+    return (
+        f"<{tag}><Key>{escape(quote_plus(key, safe='/'))}</Key><VersionId>{version_id}</VersionId>"
+        f"<IsLatest>{str(latest).lower()}</IsLatest>"
+        f"<LastModified>2026-01-02T03:04:05.678Z</LastModified>{content}{extra}</{tag}>"
+    )
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    objects=st.lists(
+        st.tuples(KEYS, VERSION_IDS, st.booleans(), st.booleans(), ETAGS, st.integers(0, 5 * 2**40), EXTRAS), max_size=12, unique_by=str
+    ),
+    marker=st.none() | st.tuples(KEYS, VERSION_IDS),
+)
+def test_both_parsers_give_the_same_versions(
+    versions_parser: PageParser, objects: list[tuple[str, str, bool, bool, str, int, str]], marker: tuple[str, str] | None
+) -> None:
+    rows = [version(k, v, latest=now, marker=m, etag=e, size=s, extra=x) for k, v, now, m, e, s, x in objects]
+    key, version_id = marker or ("", "")
+    more = f"<NextKeyMarker>{quote_plus(key, safe='/')}</NextKeyMarker><NextVersionIdMarker>{version_id}</NextVersionIdMarker>"
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<ListVersionsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name>'
+        f"<Prefix></Prefix><KeyMarker></KeyMarker><VersionIdMarker></VersionIdMarker><EncodingType>url</EncodingType>"
+        f"<IsTruncated>{str(marker is not None).lower()}</IsTruncated>{more if marker else ''}{''.join(rows)}</ListVersionsResult>"
+    ).encode()
+    fast, slow = parse_fast(body, Kind.VERSIONS), versions_parser.parse_slowly(body)
+    assert fast is not None
+    assert fast.objects["key"].to_pylist() == [key for key, *_ in objects]
+    assert fast.objects["is_delete_marker"].to_pylist() == [m for _, _, _, m, *_ in objects]
+    assert sorted(map(repr, fast.objects.to_pylist())) == sorted(map(repr, slow.objects.to_pylist()))
+    assert (fast.truncated, fast.next_token) == (slow.truncated, slow.next_token) == (marker is not None, marker)
 
 
 @pytest.mark.parametrize("quote", ["&quot;", "&#34;", '"', ""])

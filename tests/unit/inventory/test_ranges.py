@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orphan_pipeline.inventory.listing.ranges import LAST, between
+from orphan_pipeline.inventory.listing.ranges import LAST, MOST_RANGES, PieceFigures, between, cuts_around, merged
 
 KEYS = st.text(st.characters(codec="utf-8"), max_size=8) | st.text("01", max_size=8)
 
@@ -39,3 +39,36 @@ def test_halving_from_the_end_of_a_prefix_reaches_digits_quickly() -> None:
         probes += 1
         assert high is not None
     assert probes <= 6
+
+
+@settings(deadline=None, max_examples=50)
+@given(folders=st.integers(1, 4), each=st.sampled_from([1, 3, 400, 900]))
+def test_neighbouring_ranges_are_merged_and_still_count_the_same(folders: int, each: int) -> None:
+    pieces = [
+        PieceFigures(
+            prefix=f"{folder}/",
+            after=f"{folder}/{n:04d}",
+            until=f"{folder}/{n + 1:04d}",
+            objects=n % 3,
+            pages=1,
+            first=f"{folder}/{n:04d}a" if n % 3 else None,
+            last=f"{folder}/{n:04d}b" if n % 3 else None,
+            beyond=f"{folder}/{n + 1:04d}a",
+        )
+        for folder in range(folders)
+        for n in range(each)
+    ]
+    found = merged(pieces[::-1])
+    assert len(found) <= MOST_RANGES
+    assert (sum(one.objects for one in found), sum(one.pages for one in found)) == (sum(p.objects for p in pieces), len(pieces))
+    assert sum(one.ranges for one in found) == len(pieces)
+    firsts, lasts = [one.first for one in found if one.first], [one.last for one in found if one.last]
+    assert all(last < first for last, first in zip(lasts, firsts[1:], strict=False))
+    assert (firsts[:1], lasts[-1:]) == ([p.first for p in pieces if p.first][:1], [p.last for p in pieces if p.last][-1:])
+    if len(pieces) <= MOST_RANGES:
+        assert list(found) == pieces
+
+
+def test_a_declared_prefix_is_cut_off_before_and_behind() -> None:
+    assert cuts_around(["b/", "a/b/", "a/b/c/"], within="a/") == ["a/b/", "a/b/c/", "a/b/c0", "a/b0"]
+    assert cuts_around(["a/"], within="a/") == []

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from report_writer import FORMATS, OPTIONAL, VERSION_FIELDS, Version, csv_file, report_file
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.inventory.columns import LISTED
+from orphan_pipeline.inventory.columns import LISTED, VERSIONS
 from orphan_pipeline.inventory.reports.manifest import column
 from orphan_pipeline.inventory.reports.rows import BATCH_ROWS, ReportRows, decode_keys, read_rows
 
@@ -114,6 +114,33 @@ def test_only_current_objects_of_a_versioned_report_are_listed(tmp_path: Path, f
 
 
 @pytest.mark.parametrize("form", FORMATS)
+def test_every_version_of_a_versioned_report_is_listed_where_asked(tmp_path: Path, form: str) -> None:
+    versions = [
+        Version(key="kept", version_id="3", etag="new-2"),
+        Version(key="kept", version_id="2", etag="old", latest=False),
+        Version(key="deleted", version_id="9", delete_marker=True),
+        Version(key="deleted", version_id="8", latest=False),
+        Version(key="before versioning", version_id=""),
+    ]
+    path = tmp_path / "file"
+    path.write_bytes(report_file(form, "source", VERSIONED, versions))
+    columns = tuple(column(field) for field in VERSIONED)
+    (batch,) = read_rows(path, form=form, columns=columns, source_bucket="source", where=WHERE, versions=True)
+    assert batch.listed.schema == VERSIONS
+    assert batch.listed.to_pylist() == [
+        {
+            **_row(version),
+            **({"size": 0, "etag": ""} if version.delete_marker else {}),
+            "version_id": version.version_id or None,
+            "is_latest": version.latest,
+            "is_delete_marker": version.delete_marker,
+        }
+        for version in versions
+    ]
+    assert (batch.rows, batch.noncurrent, batch.delete_markers) == (5, 2, 1)
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_many_rows_come_in_bounded_batches_in_their_order(tmp_path: Path, form: str) -> None:
     versions = [Version(key=f"uploads/{n:06}+{n % 7}.jpg", size=n) for n in range(3 * BATCH_ROWS + 1)]
     content = report_file(form, "source", FIELDS, versions)
@@ -206,10 +233,10 @@ def test_an_etag_loses_its_quotes_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["ORC", "Parquet"])
 def test_columns_that_differ_from_the_manifest_are_refused(tmp_path: Path, form: str) -> None:
     content = report_file(form, "source", FIELDS, [Version(key="a", latest=False)])
-    with pytest.raises(Refused, match=r"its columns are not those of the manifest's fileSchema \(isdeletemarker, islatest\)"):
+    with pytest.raises(Refused, match=r"its columns are not those of the manifest's fileSchema \(isdeletemarker, islatest, versionid\)"):
         _read(tmp_path, form, content, VERSIONED)
     content = report_file(form, "source", VERSIONED, [Version(key="a", latest=False)])
-    with pytest.raises(Refused, match=r"its columns are not those of the manifest's fileSchema \(isdeletemarker, islatest\)"):
+    with pytest.raises(Refused, match=r"its columns are not those of the manifest's fileSchema \(isdeletemarker, islatest, versionid\)"):
         _read(tmp_path, form, content, FIELDS)
 
 

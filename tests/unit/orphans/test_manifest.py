@@ -12,6 +12,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.files import read_document
 from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
 from orphan_pipeline.orphans.manifest import Manifest, latest_manifest, read_manifests
 from orphan_pipeline.orphans.summary import closing_line
 
@@ -21,6 +22,10 @@ ODD = ["a/\n", "a/é 😀'\"", "b/%2F", "b/\x7f"]
 @pytest.fixture
 def lake(tmp_path: Path) -> BucketLake:
     return BucketLake(tmp_path)
+
+
+def last_line(lake: BucketLake, made: Manifest) -> str:
+    return closing_line(made, closed_gates(lake, made, gates_of(lake, made, bucket_settings())))
 
 
 def edit(lake: BucketLake, change: dict[str, Any], *below: str) -> None:
@@ -82,7 +87,28 @@ def test_the_latest_sweep_is_the_one_that_looked_last_even_if_an_older_one_is_pu
 
 
 def test_what_is_deletable_is_told_in_the_end(lake: BucketLake) -> None:
-    assert closing_line(publish(lake, "s1", orphans=["a/1", "a/2", "b/3"])) == "deletable now: 3 objects, 30 bytes, in 2 prefixes"
+    kept = ["a/x", "a/y", "b/kept"]
+    assert last_line(lake, publish(lake, "s1", orphans=["a/1", "a/2", "b/3"], referenced=kept)) == (
+        "deletable now: 3 objects, 30 bytes, in 2 prefixes"
+    )
+
+
+def test_what_waits_for_approval_is_told_with_the_gate_and_the_command(lake: BucketLake) -> None:
+    made = publish(lake, "s1", orphans=["a/1", "a/2", "b/3"], referenced=["a/kept", "b/1", "b/2"])
+    command = f"orphan-pipeline approve {made.digest[:16]}"
+    assert last_line(lake, made) == (
+        f"deletable now: 1 objects, 10 bytes, in 1 prefixes; 2 objects, 20 bytes wait for approval (gate prefix_orphan_fraction): {command}"
+    )
+    lake.approval(made.digest).unlink()
+    assert last_line(lake, made) == (f"3 objects, 30 bytes wait for approval (gates baseline, prefix_orphan_fraction): {command}")
+
+
+def test_a_sweep_that_counts_for_nothing_says_so_before_it_says_when(lake: BucketLake) -> None:
+    made = publish(lake, "s1", baseline=False)
+    assert last_line(lake, made) == (
+        f"this sweep counts for nothing until it is approved (gate baseline): orphan-pipeline approve {made.digest[:16]}; "
+        "earliest deletable: never, because there is no orphan under a declared prefix"
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,4 +135,4 @@ def test_when_nothing_is_deletable_the_day_and_the_reason_are_told(
     lake: BucketLake, orphans: list[str], safety: dict[str, Any], line: str
 ) -> None:
     settings = bucket_settings(protect=["**/.keep"], safety={"confirmations": 1, **safety})
-    assert closing_line(publish(lake, "s1", orphans=orphans, started_at=NOON, settings=settings)) == line
+    assert last_line(lake, publish(lake, "s1", orphans=orphans, started_at=NOON, settings=settings)) == line

@@ -36,6 +36,9 @@ DECIDES: dict[str, dict[str, Any]] = {
     "safety.confirmation_gap": {"safety": {**SAFETY, "confirmation_gap": "21h"}},
     "safety.max_orphan_fraction": {"safety": {**SAFETY, "max_orphan_fraction": 0.6}},
     "safety.min_match_rate": {"safety": {**SAFETY, "min_match_rate": 0.9}},
+    "safety.max_shrink": {"safety": {**SAFETY, "max_shrink": 0.2}},
+    "safety.max_growth": {"safety": {**SAFETY, "max_growth": 4.0}},
+    "safety.max_age_band_excess": {"safety": {**SAFETY, "max_age_band_excess": 0.2}},
     "safety.plan_expiry": {"safety": {**SAFETY, "plan_expiry": "71h"}},
 }
 DOES_NOT_DECIDE: dict[str, dict[str, Any]] = {

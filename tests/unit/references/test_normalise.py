@@ -1,5 +1,7 @@
 """Normalisation: DuckDB's expression against a slow and obvious Python function, and the cases that once went wrong."""
 
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from urllib.parse import unquote_to_bytes
 
@@ -9,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orphan_pipeline.references.normalise import explain, key_sql, variants_sql
-from orphan_pipeline.settings.model import Decode, DropQuery, KeyRules, Prepend, Strip
-from orphan_pipeline.settings.sources import KeyStep
+from orphan_pipeline.references.candidates import raw_candidates
+from orphan_pipeline.references.derived import glob_matches_sql
+from orphan_pipeline.references.normalise import explain, key_sql, teach
+from orphan_pipeline.references.variants import variants_sql
+from orphan_pipeline.settings.model import Decode, DropQuery, KeyRules, KeyStep, LeadingSlash, Prepend, Strip, Unicode
 
 BLANKS = " \t\r\n\f"
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -40,8 +44,12 @@ def decode_slowly(text: str) -> str | None:
 
 
 def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
-    value, checked = raw, []
-    for step in rules.steps:
+    ours = not any(map(raw.startswith, () if isinstance(rules.ignore_foreign, bool) else rules.ignore_foreign))
+    excused = rules.ignore_foreign is not False and (rules.ignore_foreign is True or not ours)
+    value = raw
+    checked: list[str] = []
+    looked_at: list[str] = []
+    for n, step in enumerate(rules.steps):
         if isinstance(step, Strip):
             for base in sorted(step.bases, key=len, reverse=True):
                 if value.startswith(base):
@@ -50,24 +58,40 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
         elif isinstance(step, DropQuery):
             value = value.partition("?")[0].partition("#")[0]
         elif isinstance(step, Decode):
-            decoded = decode_slowly(value)
+            if not any(isinstance(later, Strip) for later in rules.steps[n:]):
+                looked_at.append(value)
+            decoded = decode_slowly(value.replace("+", " ") if step.how == "form" else value)
             if decoded is None:
-                return None, "undecodable"
+                gone = any(map(looks_like_a_url, [*checked, *looked_at]))
+                return None, (None if excused else "foreign") if gone else "undecodable"
             value = decoded
+        elif isinstance(step, Unicode):
+            value = unicodedata.normalize("NFC" if step.form == "nfc" else "NFD", value)
+        elif isinstance(step, LeadingSlash):
+            checked.append(value)
+            value = value.removeprefix("/") if step.what == "drop" else f"/{value.removeprefix('/')}"
         else:
             checked.append(value)
             value = step.prefix + value
     checked.append(value)
+    foreign = any(map(looks_like_a_url, [*checked, *looked_at]))
+    if foreign and excused:
+        return None, None
     if "" in checked:
         return value, "empty"
-    return value, "foreign" if any(map(looks_like_a_url, checked)) else None
+    return value, "foreign" if foreign else None
 
 
 def variants_slowly(templates: Sequence[str], key: str) -> list[str]:
+    return [t.format(**parts_of(key)) for t in templates]
+
+
+def parts_of(key: str) -> dict[str, str]:
     folder, slash, name = key.rpartition("/")
     dot = name.rfind(".")
     stem, suffix = (name[:dot], name[dot:]) if dot > 0 else (name, "")
-    return [t.format(dir=folder + slash, stem=stem, suffix=suffix, key=key) for t in templates]
+    above, upper_slash, _ = folder.rpartition("/")
+    return {"dir": folder + slash, "stem": stem, "suffix": suffix, "key": key, "up": above + upper_slash}
 
 
 def values_of(duck: duckdb.DuckDBPyConnection, select: str, raws: Sequence[str], parameters: dict[str, str]) -> list[tuple[object, ...]]:
@@ -78,6 +102,7 @@ def values_of(duck: duckdb.DuckDBPyConnection, select: str, raws: Sequence[str],
 @pytest.fixture(scope="module")
 def duck() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(config={"threads": 1}) as connection:
+        teach(connection)
         yield connection
 
 
@@ -108,6 +133,8 @@ pieces = st.sampled_from(
         "%zz",
         "b.jpg",
         "e\u0301",
+        "\u212b",
+        "\u212a://",
         "😀",
         "\\",
         "'",
@@ -122,25 +149,159 @@ STEPS: list[KeyStep] = [
     Strip(bases=("a", "a.b", "(x)|", "é", "%")),
     DropQuery(),
     Decode(how="percent"),
+    Decode(how="form"),
+    Unicode(form="nfc"),
+    Unicode(form="nfd"),
+    LeadingSlash(what="drop"),
+    LeadingSlash(what="add"),
     Prepend(prefix="uploads/%41?"),
 ]
-steps = st.permutations(STEPS).flatmap(lambda order: st.integers(0, 5).map(lambda n: KeyRules(steps=tuple(order[:n]))))
+excuses = st.sampled_from([False, False, True, ("https://cdn.example.com/", "//")])
 
 
-@settings(max_examples=300, deadline=None)
+def rules_of(choice: Sequence[KeyStep]) -> st.SearchStrategy[KeyRules]:
+    return st.builds(
+        lambda order, n, excuse: KeyRules(steps=tuple(order[:n]), ignore_foreign=excuse),
+        st.permutations(choice),
+        st.integers(0, 4),
+        excuses,
+    )
+
+
+steps = rules_of(STEPS)
+
+
+@settings(max_examples=120, deadline=None)
 @given(rules=steps, raws=st.lists(raw_values, min_size=1, max_size=8))
 def test_the_fast_one_says_what_the_slow_one_says(duck: duckdb.DuckDBPyConnection, rules: KeyRules, raws: list[str]) -> None:
     assert meanings(duck, rules, raws) == [normalise_slowly(rules, raw) for raw in raws]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
-    templates=st.lists(st.sampled_from(["{dir}{stem}@2x{suffix}", "thumbs/{key}", "{stem}", "{key}.webp", "'{dir}'{key}$x"]), max_size=3),
+    rules=rules_of([step for step in STEPS if not isinstance(step, Decode | Prepend)]), raws=st.lists(raw_values, min_size=1, max_size=8)
+)
+def test_what_is_a_key_already_stays_one(duck: duckdb.DuckDBPyConnection, rules: KeyRules, raws: list[str]) -> None:
+    """Idempotent, where it should be: bases that are URLs, one slash, a query, a Unicode form. Of `//` one slash is dropped each time."""
+    strips = [step for step in rules.steps if isinstance(step, Strip) and "://" in step.bases[0]]
+    last = rules.steps.index(strips[-1]) if strips else len(rules.steps)
+    kept = tuple(step for n, step in enumerate(rules.steps) if not isinstance(step, Strip) or n == last)
+    rules = KeyRules(steps=kept)
+    keys = [str(key) for key, problem in meanings(duck, rules, raws) if problem is None and key is not None]
+    keys = [key for key in keys if not key.startswith("/") or LeadingSlash(what="drop") not in rules.steps]
+    assert [key for key, _ in meanings(duck, rules, keys)] == keys
+
+
+@settings(max_examples=80, deadline=None)
+@given(rules=steps, raws=st.lists(raw_values, min_size=2, max_size=12, unique=True))
+def test_two_keys_become_one_only_by_a_rule_that_says_so(duck: duckdb.DuckDBPyConnection, rules: KeyRules, raws: list[str]) -> None:
+    merging = (DropQuery, Decode, Unicode, LeadingSlash, Strip)
+    kept = KeyRules(steps=tuple(step for step in rules.steps if not isinstance(step, merging)))
+    found = [key for key, problem in meanings(duck, kept, raws) if problem is None]
+    assert len(found) == len(set(found))
+    # A base that is a URL merges a URL with its key, but no two plain keys.
+    urls = KeyRules(steps=(STEPS[0], *kept.steps))
+    plain = [raw for raw in raws if not looks_like_a_url(raw)]
+    found = [key for key, problem in meanings(duck, urls, plain) if problem is None] if plain else []
+    assert len(found) == len(set(found))
+
+
+def candidates_of(duck: duckdb.DuckDBPyConnection, rules: KeyRules, keys: Sequence[str]) -> list[list[str]] | None:
+    found = raw_candidates(rules, "raw")
+    return None if found is None else [list(row[0]) for row in values_of(duck, found[0], keys, found[1])]  # type: ignore[call-overload]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    rules=rules_of([step for step in STEPS if isinstance(step, Strip | LeadingSlash | Prepend)]),
+    raws=st.lists(raw_values, min_size=1, max_size=8),
+)
+def test_the_rules_backwards(duck: duckdb.DuckDBPyConnection, rules: KeyRules, raws: list[str]) -> None:
+    """Complete: the raw value is among its key's candidates. Sound: whatever is among them is that key, or refused."""
+    known = [
+        (raw, str(key)) for raw, (key, problem) in zip(raws, meanings(duck, rules, raws), strict=True) if key is not None and not problem
+    ]
+    for keys in ([key for _, key in known], raws):
+        found = candidates_of(duck, rules, keys)
+        assert found is not None
+        for key, candidates in zip(keys, found, strict=True):
+            back = meanings(duck, rules, candidates)
+            assert {again for again, problem in back if problem is None and again is not None} <= {key}
+    for (raw, _), candidates in zip(known, candidates_of(duck, rules, [key for _, key in known]) or [], strict=True):
+        assert raw in candidates
+
+
+def test_rules_that_cannot_be_gone_back() -> None:
+    for step in (DropQuery(), Decode(how="percent"), Decode(how="form"), Unicode(form="nfc"), Unicode(form="nfd")):
+        assert raw_candidates(KeyRules(steps=(Prepend(prefix="u/"), step))) is None
+
+
+def test_candidates_of_one_key(duck: duckdb.DuckDBPyConnection) -> None:
+    rules = KeyRules(steps=(Strip(bases=("https://c/", "s3://b/")), LeadingSlash(what="drop"), Prepend(prefix="u/")))
+    [found, nothing] = candidates_of(duck, rules, ["u/a", "x"]) or []
+    assert sorted(found) == ["/a", "a", "https://c//a", "https://c/a", "s3://b//a", "s3://b/a"]
+    assert nothing == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    templates=st.lists(
+        st.sampled_from(["{dir}{stem}@2x{suffix}", "thumbs/{key}", "{stem}", "{key}.webp", "'{dir}'{key}$x", "{up}small/{stem}"]),
+        max_size=3,
+    ),
     keys=st.lists(raw_values, min_size=1, max_size=8),
 )
 def test_variants_too(duck: duckdb.DuckDBPyConnection, templates: list[str], keys: list[str]) -> None:
     expression, parameters = variants_sql(templates, "raw")
     assert values_of(duck, expression, keys, parameters) == [(variants_slowly(templates, key),) for key in keys]
+
+
+GLOBS = [
+    "variants/{key}/**",
+    "{dir}{stem}-*x*{suffix}",
+    "{dir}{stem}*{suffix}",
+    "{key}*",
+    "{up}*/{stem}.*",
+    "{dir}%{stem}_*",
+    "{dir}**/{stem}-*",
+    "a**{key}*",
+    "{stem}--*/**",
+]
+
+
+def glob_matches_slowly(template: str, key: str, parent: str) -> bool:
+    parts = parts_of(parent)
+    pieces = re.split(r"(\*\*?)", template)
+    meaning = {"*": "[^/]*", "**": "(?s:.*)"}
+    pattern = "".join(meaning.get(piece) or re.escape(piece.format(**parts)) for piece in pieces)
+    return re.fullmatch(pattern, key) is not None
+
+
+@st.composite
+def globbed(draw: st.DrawFn) -> tuple[str, list[str], list[str]]:
+    """A template, parents, and objects of which many are nearly matched."""
+    part = st.sampled_from(["a", "b.jpg", "-", "--", "x", "/", "%", "_", "*", "\\", ".", "é", "\n", "variants/", "100x2"])
+    keys = st.lists(part, min_size=1, max_size=5).map("".join)
+    template = draw(st.sampled_from([t for t in GLOBS if "{" in t.partition("*")[0]]))
+    parents = draw(st.lists(keys, min_size=1, max_size=5))
+    filling = st.lists(part, max_size=2).map("".join)
+    objects = [
+        "".join(draw(filling) if piece.startswith("*") else piece.format(**parts_of(parent)) for piece in re.split(r"(\*\*?)", template))
+        for parent in parents
+    ]
+    return template, parents, [*objects, *draw(st.lists(keys, max_size=5))]
+
+
+@settings(max_examples=120, deadline=None)
+@given(of=globbed())
+def test_what_a_glob_among_the_variants_keeps(duck: duckdb.DuckDBPyConnection, of: tuple[str, list[str], list[str]]) -> None:
+    template, parents, objects = of
+    duck.register("parents", pa.table({"key": pa.array(parents, pa.string())}))
+    duck.register("objects", pa.table({"key": pa.array(objects, pa.string())}))
+    query, parameters = glob_matches_sql(template, objects="objects", parents="parents")
+    found = duck.execute(query, parameters).fetchall()
+    assert sorted(key for key, _ in found) == sorted({o for o in objects if any(glob_matches_slowly(template, o, p) for p in parents)})
+    assert all(glob_matches_slowly(template, key, parent) for key, parent in found)
 
 
 CDN = KeyRules(steps=(Strip(bases=("https://cdn.example.com/", "https://cdn.example.com/m/")), DropQuery(), Decode(), Prepend(prefix="u/")))
@@ -191,6 +352,28 @@ def test_single_values(duck: duckdb.DuckDBPyConnection, rules: KeyRules, raw: st
 def test_single_variants(duck: duckdb.DuckDBPyConnection, key: str, variant: str) -> None:
     expression, parameters = variants_sql(["{dir}{stem}@2x{suffix}"], "raw")
     assert values_of(duck, expression, [key], parameters) == [([variant],)]
+
+
+def test_a_slash_hides_no_url(duck: duckdb.DuckDBPyConnection) -> None:
+    for what in ("drop", "add"):
+        rules = KeyRules(steps=(LeadingSlash.model_validate({"what": what}),))
+        raws = ["/a", "a", "//", "//host/a", "https://host/a", ""]
+        assert [problem for _, problem in meanings(duck, rules, raws)] == [None, None, None, "foreign", "foreign", "empty"]
+
+
+def test_what_is_someone_elses_need_not_decode_but_what_is_ours_must(duck: duckdb.DuckDBPyConnection) -> None:
+    rules = KeyRules(steps=(Strip(bases=("https://ours/",)), Decode()), ignore_foreign=True)
+    assert meanings(duck, rules, ["https://theirs/%FF", "https://ours/%FF", "%FF"]) == [
+        (None, None),
+        (None, "undecodable"),
+        (None, "undecodable"),
+    ]
+
+
+def test_a_nul_cuts_no_key(duck: duckdb.DuckDBPyConnection) -> None:
+    """DuckDB's own nfc_normalize ends a text at its first NUL, which a Parquet file may hold."""
+    rules = KeyRules(steps=(Unicode(form="nfc"),))
+    assert meanings(duck, rules, ["a\x00e\u0301"]) == [("a\x00\u00e9", None)]
 
 
 def test_a_message_shows_no_signature() -> None:

@@ -6,16 +6,19 @@ from pathlib import Path
 import pytest
 
 from orphan_pipeline.errors import BadSettings
+from orphan_pipeline.settings.key_rules import BucketUrls
 from orphan_pipeline.settings.load import find_settings, load_settings, missing_secrets
 from orphan_pipeline.settings.model import (
     Decode,
     DropQuery,
     KeyCredentials,
     KeyRules,
+    LeadingSlash,
     Prepend,
     ProfileCredentials,
     Settings,
     Strip,
+    Unicode,
     identifier,
 )
 
@@ -88,7 +91,8 @@ def test_a_dump_holds_no_secret_and_becomes_the_same_settings(tmp_path: Path, mo
     assert "hunter2" not in str(dump)
     assert dump["buckets"]["media"]["safety"]["min_age"] == "7d"
     assert "file" not in dump
-    assert "retention" not in dump
+    assert "notifications" not in dump
+    assert dump["retention"] == {"sweeps": 14}
     assert Settings.model_validate({**dump, "file": settings.file}) == settings
 
 
@@ -96,7 +100,72 @@ def test_key_rules_are_applied_and_dumped_in_the_order_of_the_file() -> None:
     rules = KeyRules.model_validate({"prepend": "a/", "drop_query": False, "strip": ["x://"]})
     assert rules.steps == (Prepend(prefix="a/"), Strip(bases=("x://",)))
     assert rules == KeyRules(steps=(Prepend(prefix="a/"), Strip(bases=("x://",))))
-    assert rules.model_dump(mode="json") == {"steps": [{"rule": "prepend", "prefix": "a/"}, {"rule": "strip", "bases": ["x://"]}]}
+    assert rules.model_dump(mode="json") == {
+        "steps": [{"rule": "prepend", "prefix": "a/"}, {"rule": "strip", "bases": ["x://"]}],
+        "ignore_foreign": False,
+    }
+
+
+def test_every_key_rule_is_read(tmp_path: Path) -> None:
+    rules = """{ignore_foreign: ["https://gravatar.com/"], leading_slash: drop, unicode: nfc, decode: form,
+               strip: [{bucket: acme-media, endpoint: "https://s3.example.com"}, "https://cdn.example.com/"]}"""
+    given = SKETCH[SKETCH.index("{strip:") : SKETCH.index("prepend: uploads/}") + len("prepend: uploads/}")]
+    key = _load(tmp_path, SKETCH.replace(given, rules)).buckets["media"].references[1].key
+    assert key.ignore_foreign == ("https://gravatar.com/",)
+    assert key.steps[:3] == (LeadingSlash(what="drop"), Unicode(form="nfc"), Decode(how="form"))
+    [strip] = key.steps[3:]
+    assert isinstance(strip, Strip)
+    assert strip.bases == (
+        "s3://acme-media/",
+        "https://acme-media.s3.example.com/",
+        "https://s3.example.com/acme-media/",
+        "http://acme-media.s3.example.com/",
+        "http://s3.example.com/acme-media/",
+        "//acme-media.s3.example.com/",
+        "//s3.example.com/acme-media/",
+        "https://cdn.example.com/",
+    )
+
+
+def test_the_urls_of_a_bucket_on_aws() -> None:
+    bases = BucketUrls.model_validate({"bucket": "acme", "region": "eu-west-1"}).bases()
+    assert len(bases) == len(set(bases)) == 25
+    for base in (
+        "s3://acme/",
+        "https://acme.s3.amazonaws.com/",
+        "https://s3.amazonaws.com/acme/",
+        "https://acme.s3.eu-west-1.amazonaws.com/",
+        "https://s3.eu-west-1.amazonaws.com/acme/",
+        "http://s3-eu-west-1.amazonaws.com/acme/",
+        "//acme.s3.dualstack.eu-west-1.amazonaws.com/",
+    ):
+        assert base in bases
+    assert "https://acme.s3.cn-north-1.amazonaws.com.cn/" in BucketUrls.model_validate({"bucket": "acme", "region": "cn-north-1"}).bases()
+
+
+def test_a_bucket_is_no_source_of_its_own(tmp_path: Path) -> None:
+    source = f"{{name: own, lake: {tmp_path}/lake/../lake/media}}"
+    text = SKETCH.replace("      - {name: documents", f"      - {source}\n      - {{name: documents")
+    with pytest.raises(BadSettings, match="this bucket's own folder, expected another's"):
+        _load(tmp_path, text)
+    _load(tmp_path, text.replace("lake/media", "lake/others"))
+
+
+def test_sources_that_are_no_database(tmp_path: Path) -> None:
+    text = SKETCH[: SKETCH.index("databases:")] + SKETCH[SKETCH.index("buckets:") :]
+    sources = text[text.index("      - {name: documents") : text.index("    safety:")]
+    text = text.replace(
+        sources,
+        "      - {name: legacy, file: '/exports/legacy/**/*.parquet', column: path, max_age: 72h}\n"
+        "      - {name: shop, lake: /srv/shop/lake/media, take: inventory}\n",
+    )
+    settings = _load(tmp_path, text)
+    legacy, shop = settings.buckets["media"].references
+    assert settings.databases == {}
+    assert [(source.kind, source.of_postgres, source.database) for source in (legacy, shop)] == [("file", False, ""), ("lake", False, "")]
+    assert (legacy.max_age, shop.max_age, shop.take) == (timedelta(hours=72), timedelta(hours=48), "inventory")
+    dump = settings.model_dump(mode="json")
+    assert Settings.model_validate({**dump, "file": settings.file}) == settings
 
 
 def test_a_profile_in_place_of_keys(tmp_path: Path) -> None:
@@ -137,12 +206,14 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
 def test_what_lowers_the_protection_is_said(tmp_path: Path) -> None:
     text = SKETCH.replace("min_age: 7d", "min_age: 20s, allow_short_min_age: true")
     text = text.replace("confirmations: 2, confirmation_gap: 20h", "confirmations: 1, confirmation_gap: 1s")
+    text = text.replace("max_orphan_fraction: 0.2", "max_orphan_fraction: 1.0")
     text = text.replace("mode: dry_run", "mode: versioned") + "demo: true\n"
     assert _load(tmp_path, text).warnings() == (
         "this is the demo's settings file: its ages are for a demonstration only",
         "buckets.media.safety.allow_short_min_age is true: min_age is 20s, the floor of 24h is off",
         "buckets.media.safety.confirmations is 1: one sweep is enough to delete",
         "buckets.media.safety.confirmation_gap is 1s, under 1h",
+        "buckets.media.safety.max_orphan_fraction is 1.0: that gate never trips",
         "buckets.media.deletion.mode is versioned: planned objects can be deleted",
     )
 

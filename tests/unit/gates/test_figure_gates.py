@@ -1,87 +1,20 @@
-"""The gates: each at, just under and just over its limit, and the empty cases."""
+"""The gates on a sweep's own figures: each at, just under and just over its limit, and the empty cases."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
+from gate_manifests import LIMITS, PAST, gate, manifest, owned
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orphan_pipeline.gates import GATES, PREFIX_GATES, Gate, GateLimits, evaluate, tripped
-from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
-from orphan_pipeline.orphans.manifest import MANIFEST_VERSION, DanglingFigures, Manifest, PrefixFigures
-from orphan_pipeline.references.snapshot import ReferenceFigures, SourceFigures
-
-NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-NOTHING = Amount(0, 0)
-LIMITS = GateLimits(source_floors={"documents": 100}, min_match_rate=0.95, max_orphan_fraction=0.2)
-
-
-def manifest(
-    *,
-    references: dict[str, int] | None = None,
-    dangling: dict[str, int] | None = None,
-    prefixes: dict[str, PrefixFigures] | None = None,
-    unowned: Amount = NOTHING,
-) -> Manifest:
-    prefixes = {"a/": owned(1000, 100)} if prefixes is None else prefixes
-    everything = [unowned, *(figures.inventory for figures in prefixes.values())]
-    return Manifest(
-        version=MANIFEST_VERSION,
-        sweep_id="s",
-        bucket="media",
-        cutoff=NOON,
-        published_at=NOON,
-        expires_at=NOON,
-        inventory=InventoryFigures(
-            started_at=NOON,
-            store_clock=NOON,
-            host_clock=NOON,
-            seconds=1,
-            total=Amount(sum(a.objects for a in everything), sum(a.bytes for a in everything)),
-            unowned=unowned,
-            prefixes={prefix: figures.inventory for prefix, figures in prefixes.items()},
-            storage_classes={},
-        ),
-        references=ReferenceFigures(
-            inventory_started_at=NOON,
-            snapshot_at=NOON,
-            cuts=(),
-            sources=tuple(
-                SourceFigures(name=name, database="app", rows=n, references=n, derived=0, without_key=0, seconds=1)
-                for name, n in ({"documents": 1000} if references is None else references).items()
-            ),
-        ),
-        dangling=DanglingFigures(sources=dangling or {}),
-        prefixes=prefixes,
-        unowned=unowned,
-        plans={},
-        earliest=None,
-        tripped=(),
-        confirms=None,
-        binding={},
-        digest="d",
-    )
-
-
-def owned(objects: int, orphans: int, *, size: int | None = None, orphan_size: int | None = None) -> PrefixFigures:
-    """A prefix whose orphans are half held and half deletable; every object is of one byte unless said."""
-    orphan_bytes = orphans if orphan_size is None else orphan_size
-    held = Amount(orphans // 2, orphan_bytes // 2)
-    return PrefixFigures(
-        inventory=Amount(objects, objects if size is None else size),
-        holds={"young": held},
-        deletable=Amount(orphans - held.objects, orphan_bytes - held.bytes),
-    )
-
-
-def gate(name: str, of: Manifest, limits: GateLimits = LIMITS) -> Gate:
-    [found] = [gate for gate in evaluate(of, limits) if gate.name == name]
-    return found
+from orphan_pipeline.gates.evaluate import evaluate, evaluate_alone, tripped
+from orphan_pipeline.gates.gate import GATES, PREFIX_GATES
+from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.orphans.manifest import PrefixFigures
 
 
 def test_a_sound_sweep_passes_every_gate_that_is_declared() -> None:
-    gates = evaluate(manifest(), LIMITS)
+    gates = evaluate(manifest(), LIMITS, PAST)
     assert {gate.name for gate in gates} == set(GATES)
     assert tripped(gates) == tripped(gates, prefix="a/") == []
     assert {gate.name for gate in gates if gate.prefix is not None} == PREFIX_GATES
@@ -119,7 +52,7 @@ def test_the_references_of_a_source_have_their_objects(references: int, dangling
 def test_one_bad_source_is_not_hidden_by_the_others() -> None:
     of = manifest(references={"documents": 10**6, "avatars": 100}, dangling={"avatars": 100})
     limits = replace(LIMITS, source_floors={"documents": 1, "avatars": 1})
-    assert [(gate.name, gate.found) for gate in tripped(evaluate(of, limits))] == [("match_rate", 0.0)]
+    assert [(gate.name, gate.found) for gate in tripped(evaluate_alone(of, limits))] == [("match_rate", 0.0)]
 
 
 @pytest.mark.parametrize(
@@ -149,13 +82,13 @@ def test_a_bucket_in_which_nothing_is_owned_passes_with_a_fraction_of_zero() -> 
 
 
 def test_a_prefix_trips_its_own_gate_and_nobody_elses() -> None:
-    gates = evaluate(manifest(prefixes={"a/": owned(10_000, 10), "b/": owned(10, 9)}), LIMITS)
+    gates = evaluate_alone(manifest(prefixes={"a/": owned(10_000, 10), "b/": owned(10, 9)}), LIMITS)
     assert tripped(gates) == tripped(gates, prefix="a/") == tripped(gates, prefix="c/") == []
     assert [(gate.name, gate.prefix) for gate in tripped(gates, prefix="b/")] == [("prefix_orphan_fraction", "b/")]
 
 
 def test_a_gate_of_the_bucket_trips_for_every_prefix() -> None:
-    gates = evaluate(manifest(references={"documents": 0}), LIMITS)
+    gates = evaluate_alone(manifest(references={"documents": 0}), LIMITS)
     assert [gate.name for gate in tripped(gates, prefix="a/")] == [gate.name for gate in tripped(gates)] == ["sources_above_floor"]
 
 
@@ -171,7 +104,7 @@ def test_more_orphans_never_open_a_gate(sizes: list[tuple[int, int, int, int]], 
             f"{n}/": owned(max(a, b) + 1, min(max(a, b) + 1, b + more), size=max(c, d), orphan_size=d)
             for n, (a, b, c, d) in enumerate(sizes)
         }
-        gates = evaluate(manifest(prefixes=figures, unowned=Amount(1, 1)), limits)
+        gates = evaluate_alone(manifest(prefixes=figures, unowned=Amount(1, 1)), limits)
         return {(gate.name, gate.prefix) for gate in gates if not gate.passed}
 
     assert names(0) <= names(5)

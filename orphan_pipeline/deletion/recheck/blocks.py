@@ -1,0 +1,60 @@
+"""Which coming chunks are asked about together, and until when the answer may be used. One question about many chunks costs hardly more
+than one about few: a pass over a source takes as long for a million keys as for ten."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from orphan_pipeline.elapsed import elapsed
+from orphan_pipeline.references.recheck.ways import Keys
+
+CHUNK_KEYS = 1000
+MOST_CHUNKS = 500
+"""60-byte keys of a block, in Arrow and in DuckDB's hash table: about 100 MB."""
+
+CHUNKS_BY_INDEX = 8
+FRESH_BY_INDEX = timedelta(seconds=10)
+"""Where asking costs milliseconds, an answer need not be old."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSize:
+    """So many chunks with one question; its answer is used for `seconds` after the question was begun."""
+
+    chunks: int
+    seconds: float
+
+
+def block_size(*, by_index: bool, max_age: timedelta, keys_per_second: int) -> BlockSize:
+    """By index: few chunks, asked often. By a pass: as many chunks as can go in half of `max_age`; the other half is for the pass."""
+    if by_index:
+        return BlockSize(chunks=CHUNKS_BY_INDEX, seconds=min(max_age, FRESH_BY_INDEX).total_seconds())
+    seconds = max_age.total_seconds()
+    return BlockSize(chunks=min(MOST_CHUNKS, max(1, int(keys_per_second * seconds / 2) // CHUNK_KEYS)), seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Chunks that were asked about: how many keys each has, which of their keys are in use, and until when that may be relied on."""
+
+    chunks: Mapping[int, int]
+    in_use: Mapping[str, str]
+    until: float
+
+    @property
+    def fresh(self) -> bool:
+        return elapsed() < self.until
+
+    def answers(self, chunk: int) -> bool:
+        """Whether it knows of the chunk's keys, and freshly."""
+        return self.fresh and chunk in self.chunks
+
+
+def read_block(plan: Path, first: int, chunks: int) -> tuple[Mapping[int, int], Keys]:
+    """Chunk `first` and those behind it, as many as there are: how many keys each has, and the keys of all."""
+    table = pq.read_table(plan, columns=["chunk", "key"], filters=[("chunk", ">=", first), ("chunk", "<", first + chunks)])
+    return Counter(table["chunk"].to_numpy().tolist()), table["key"]

@@ -1,0 +1,142 @@
+"""Rule 15, the after-check: a reference whose object is gone because we deleted it. It means that a source did not name the key when it
+should have, so whatever else the plans hold is in doubt too: deletion of the bucket is paused, whichever sweep a plan comes from.
+
+`{bucket}/pauses/{sweep_id}/missed.parquet` (key, source, deleted_at, plan) and `pause.json`. A pause stands until all of its keys were
+restored, or until somebody approves its digest; what was approved once is not missed again. The latest pause counts: it names all that
+is missed.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from orphan_pipeline.deletion.ledger import GONE
+from orphan_pipeline.duck import duck, rows
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.columns import TIME
+from orphan_pipeline.lake.columns import column
+from orphan_pipeline.lake.files import read_document, sha256_of, write_document, written_whole
+from orphan_pipeline.lake.layout import BucketLake, SweepFolder
+from orphan_pipeline.orphans import queries
+from orphan_pipeline.orphans.approvals import approved
+from orphan_pipeline.orphans.manifest import DanglingFigures
+
+PAUSE = "pause.json"
+MISSED_FILE = "missed.parquet"
+SAMPLE = 3
+SHOWN_DIGITS = 16
+
+MISSED = pa.schema(
+    [
+        column("key", pa.string(), "a key that we deleted and a row points at"),
+        column("source", pa.string(), "the source that the row belongs to"),
+        column("deleted_at", TIME, "when the ledger recorded it"),
+        column("plan", pa.string(), "digest of the plan that it was deleted by"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """`digest` is of the sweep and of the missed keys; approving it lifts the pause."""
+
+    sweep_id: str
+    at: datetime
+    keys: int
+    sample: tuple[str, ...]
+    sources: tuple[str, ...]
+    plans: tuple[str, ...]
+    digest: str
+
+
+def with_what_is_missed(
+    lake: BucketLake, sweep: SweepFolder, figures: DanglingFigures, *, at: datetime, undo_window: timedelta
+) -> DanglingFigures:
+    """The figures of a sweep's dangling references, and what of it we took away ourselves: then deletion is paused when this returns."""
+    pause = pause_if_missed(lake, sweep, at=at, since=at - undo_window)
+    return figures if pause is None else replace(figures, missed=pause.keys, missed_sample=pause.sample, pause=pause.digest)
+
+
+def pause_if_missed(lake: BucketLake, sweep: SweepFolder, *, at: datetime, since: datetime) -> Pause | None:
+    """Looks whether any reference of this sweep, derived ones too, has no object because we deleted it; if so, deletion is paused when
+    this returns. What was restored since, or approved before, is not missed; nor is what was deleted before `since` (the undo window
+    is over, it cannot be brought back, and years of ledgers are not read every night)."""
+    ledgers = lake.ledger_parquet(since=since)
+    if not ledgers:
+        return None
+    folder = lake.pause(sweep.sweep_id)
+    with duck(sweep.root) as connection:
+        connection.read_parquet(sweep.parquet("inventory")).create_view("inventory")
+        connection.read_parquet(sweep.parquet("references")).create_view("refs")
+        _view(connection, "restored", lake.restored_parquet(), queries.NO_RESTORES)
+        _view(connection, "acknowledged", _acknowledged(lake), queries.NO_KEYS)
+        connection.execute(queries.DELETED_AND_REFERENCED, {"files": ledgers, "gone": list(GONE)}).fetchall()
+        connection.execute(queries.MISSED).fetchall()
+        [(keys, sample, sources, plans)] = rows(connection, queries.MISSED_FIGURES, {"sample": SAMPLE})
+        if not keys:
+            return None
+        with written_whole(folder / MISSED_FILE) as unfinished:
+            connection.execute(queries.WRITE_MISSED, {"file": str(unfinished)}).fetchall()
+    pause = Pause(
+        sweep_id=sweep.sweep_id,
+        at=at,
+        keys=keys,
+        sample=tuple(sample),
+        sources=tuple(sources),
+        plans=tuple(plans),
+        digest=sha256_of(folder / MISSED_FILE),
+    )
+    write_document(folder / PAUSE, Pause, pause)
+    return pause
+
+
+def standing_pause(lake: BucketLake) -> Pause | None:
+    """The pause that holds back deletion now."""
+    declared = [(read_document(folder / PAUSE, Pause), folder) for folder in lake.pauses()]
+    if not declared:
+        return None
+    pause, folder = max(declared, key=lambda one: one[0].at)
+    if approved(lake, pause.digest) or _all_back(lake, folder, pause):
+        return None
+    return pause
+
+
+def refuse_if_paused(lake: BucketLake) -> None:
+    """Raises Refused, with what to do, while a pause stands."""
+    pause = standing_pause(lake)
+    if pause is not None:
+        raise Refused(refusal_line(pause))
+
+
+def refusal_line(pause: Pause) -> str:
+    return (
+        f"deletion is paused since {pause.at:%Y-%m-%d %H:%M} UTC: {pause.keys:,} keys that were deleted from here are referenced by source "
+        f"{', '.join(pause.sources)}, such as {pause.sample[0]!r}. Bring them back (orphan-pipeline restore --key KEY, or --plan "
+        f"{pause.plans[0][:SHOWN_DIGITS]}) and find out why they were orphans; or let it be: orphan-pipeline approve "
+        f"{pause.digest[:SHOWN_DIGITS]}"
+    )
+
+
+def _view(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], empty: str) -> None:
+    relation: Any = connection.read_parquet(files, union_by_name=True) if files else connection.sql(empty)
+    relation.create_view(name)
+
+
+def _acknowledged(lake: BucketLake) -> list[str]:
+    """What somebody has looked at and let be."""
+    pauses = ((folder, read_document(folder / PAUSE, Pause)) for folder in lake.pauses())
+    return [str(folder / MISSED_FILE) for folder, pause in pauses if approved(lake, pause.digest)]
+
+
+def _all_back(lake: BucketLake, folder: Path, pause: Pause) -> bool:
+    restores = lake.restored_parquet()
+    if not restores:
+        return False
+    with duck(folder) as connection:
+        parameters = {"missed": str(folder / MISSED_FILE), "restores": restores}
+        [(still_missed,)] = rows(connection, queries.STILL_MISSED, parameters)
+    return bool(still_missed == 0)

@@ -1,0 +1,95 @@
+"""Where in a document keys may stand: the paths of a source as a tree of arrays, and JSON paths as PostgreSQL spells them.
+
+A node is the document itself, or one array; below it lie the places of its keys and its inner arrays. What is asked of a place belongs in
+`verdicts` (every element, slowly) and `closing` (the whole document at once).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from orphan_pipeline.settings.json_paths import JsonPath
+
+MEMBER = re.compile(r'\.(?:([A-Za-z_][A-Za-z0-9_]*)|("(?:[^"\\]|\\.)+"))')
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One path below a root (the document, or an element): whether a key may stand there, or below it."""
+
+    path: str
+    is_key: bool
+    is_between: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """The document (`array` is None) or an array, by its full path. `keys` and `ignore` are paths below the document or an element;
+    `inner` are the arrays directly below. `may_lack`: an element in which no path finds anything is as it should be."""
+
+    array: str | None
+    keys: tuple[str, ...]
+    inner: tuple["Node", ...]
+    ignore: tuple[str, ...]
+    may_lack: bool
+
+    @property
+    def step(self) -> str:
+        """The path from the node above to this one, without its `[*]`."""
+        assert self.array is not None
+        above = JsonPath(self.array.removesuffix("[*]"))
+        return above.rest
+
+    @property
+    def places(self) -> list[Place]:
+        """Keys, and what lies on the way to them and to the inner arrays; an array's own place is neither."""
+        leading = [node.step for node in self.inner]
+        between = {before for path in [*self.keys, *leading] for before in _before(path)}
+        return [Place(path, path in self.keys, path in between) for path in sorted({*self.keys, *between}, key=len)]
+
+    def below(self) -> Iterator["Node"]:
+        """Every array of the tree, outer ones first."""
+        for node in self.inner:
+            yield node
+            yield from node.below()
+
+
+def tree(json_paths: Sequence[JsonPath], ignore: Sequence[JsonPath], optional: Sequence[JsonPath]) -> Node:
+    """The document's node with all arrays that the paths name. A document that lacks them all is as it should be."""
+    return _node(None, json_paths, ignore, {str(path) for path in optional})
+
+
+def _node(array: str | None, json_paths: Sequence[JsonPath], ignore: Sequence[JsonPath], optional: set[str]) -> Node:
+    depth = 0 if array is None else len(JsonPath(array).arrays)
+    within = [path for path in json_paths if array is None or array in path.arrays]
+    here = [path for path in within if path.array == array]
+    inner = dict.fromkeys(path.arrays[depth] for path in within if len(path.arrays) > depth)
+    return Node(
+        array=array,
+        keys=tuple(dict.fromkeys(path.rest for path in here)),
+        inner=tuple(_node(below, json_paths, ignore, optional) for below in inner),
+        ignore=tuple(dict.fromkeys(path.rest for path in ignore if path.array == array)),
+        may_lack=array is None or {*map(str, here), *inner} <= optional,
+    )
+
+
+def _before(path: str) -> Iterator[str]:
+    """The paths that lead to this one: `$` and `$.a` for `$.a.b`."""
+    for member in MEMBER.finditer(path):
+        yield path[: member.start()]
+
+
+def members(path: str) -> list[str]:
+    """The names in a path without arrays."""
+    return [match[1] or match[2][1:-1].replace('\\"', '"').replace("\\\\", "\\") for match in MEMBER.finditer(path)]
+
+
+def spelled(path: str) -> str:
+    """With every member in quotes: some names are words of PostgreSQL's own."""
+    return MEMBER.sub(lambda member: f'."{member[1]}"' if member[1] else f".{member[2]}", path)
+
+
+def jsonpath(text: str) -> sql.Composed:
+    return sql.SQL("{}::jsonpath").format(sql.Literal(text))
