@@ -49,6 +49,27 @@ def nightly_schedule(bucket: str, job: UnresolvedAssetJobDefinition, settings: S
     )
 
 
+def purge_job(bucket: str) -> UnresolvedAssetJobDefinition:
+    names = Names(bucket)
+    return dg.define_asset_job(
+        names.purge_job,
+        selection=dg.AssetSelection.assets(names.asset("purged_quarantine")),
+        description=f"Removes from quarantine what {bucket} lost longer ago than the undo window.",
+    )
+
+
+def purge_schedule(bucket: str, job: UnresolvedAssetJobDefinition, settings: ScheduleSettings) -> dg.ScheduleDefinition:
+    """Of its own: whoever turns sweeps on has not yet agreed to end any undo."""
+    return dg.ScheduleDefinition(
+        name=Names(bucket).purge_schedule,
+        job=job,
+        cron_schedule=settings.cron,
+        execution_timezone=settings.timezone,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"Purges the quarantine of {bucket} after the undo window.",
+    )
+
+
 def deletion_request(bucket: str, manifest: Manifest, prefix: str) -> dg.RunRequest:
     """One prefix of one sweep. The run key is made of both, so that no tick asks twice."""
     plan = manifest.plans[prefix]

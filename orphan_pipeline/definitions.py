@@ -10,10 +10,11 @@ from orphan_pipeline.assets.deleted_objects import deleted_objects
 from orphan_pipeline.assets.inventory_snapshot import inventory_snapshot
 from orphan_pipeline.assets.names import LAKE, Names, database_resource_name
 from orphan_pipeline.assets.orphan_set import orphan_set
+from orphan_pipeline.assets.purged_quarantine import purged_quarantine
 from orphan_pipeline.assets.referenced_keys import referenced_keys
 from orphan_pipeline.assets.restore import restore_job
 from orphan_pipeline.assets.sources import source_specs
-from orphan_pipeline.automation import deletion_job, deletion_sensor, nightly_schedule, sweep_job
+from orphan_pipeline.automation import deletion_job, deletion_sensor, nightly_schedule, purge_job, purge_schedule, sweep_job
 from orphan_pipeline.lake.layout import Lake
 from orphan_pipeline.resources.bucket import bucket_resource
 from orphan_pipeline.resources.databases import database_resource
@@ -41,8 +42,8 @@ def build_definitions(settings: Settings, *, resource_overrides: Mapping[str, ob
 
 
 def _bucket_definitions(name: str, bucket: BucketSettings, settings: Settings) -> dg.Definitions:
-    sweep, deletion = sweep_job(name), deletion_job(name)
-    return dg.Definitions(
+    sweep, deletion, lake = sweep_job(name), deletion_job(name), Lake(Path(settings.lake)).bucket(name)
+    stages = dg.Definitions(
         assets=[
             inventory_snapshot(name, bucket),
             referenced_keys(name, bucket),
@@ -52,8 +53,15 @@ def _bucket_definitions(name: str, bucket: BucketSettings, settings: Settings) -
         ],
         jobs=[sweep, deletion, restore_job(name, bucket)],
         schedules=[nightly_schedule(name, sweep, settings.schedule)],
-        sensors=[deletion_sensor(name, Lake(Path(settings.lake)).bucket(name), after=sweep, request=deletion)],
+        sensors=[deletion_sensor(name, lake, after=sweep, request=deletion)],
     )
+    if bucket.deletion.quarantine is None and not lake.ever_quarantined:
+        return stages
+    purge = purge_job(name)
+    purging = dg.Definitions(
+        assets=[purged_quarantine(name, bucket)], jobs=[purge], schedules=[purge_schedule(name, purge, settings.schedule)]
+    )
+    return dg.Definitions.merge(stages, purging)
 
 
 @dg.definitions

@@ -65,6 +65,9 @@ def slow_orphans(
     forms = {
         form: min(r for r in references if slow_form(r, limits.hosts) == form) for form in {slow_form(r, limits.hosts) for r in references}
     }
+    brought_back: dict[tuple[str, str], datetime] = {}
+    for (key, etag, _), at in restored.items():  # by content: what comes back from quarantine has a new date
+        brought_back[key, etag] = max(at, brought_back.get((key, etag), at))
     orphans = []
     for stored in inventory:
         if stored.key in references:
@@ -77,7 +80,7 @@ def slow_orphans(
             seen=seen,
             hold=None,
             protected_by=_protected_by(stored.key, limits),
-            restored_at=restored.get(stored.version),
+            restored_at=brought_back.get(stored.version[:2]),
             resembles=resembles,
             view=resembles and slow_views(stored.key, resembles, limits.hosts),
         )

@@ -4,6 +4,7 @@ orphan_pipeline.deletion.authorise, how it is done in orphan_pipeline.deletion.e
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, time
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -19,9 +20,15 @@ from orphan_pipeline.deletion.execute import Deleter, execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LEDGER
 from orphan_pipeline.deletion.pace.pace import Pace, ceiling_of_host
 from orphan_pipeline.deletion.pace.shared import file_of
-from orphan_pipeline.deletion.preflight import refuse_unless_undoable
-from orphan_pipeline.deletion.restore_notes import refuse_if_restored
+from orphan_pipeline.deletion.permanent import UnversionedDeleter, VersionDeleter, refuse_unless_permanent_is_exact
+from orphan_pipeline.deletion.preflight import refuse_unless_undoable, versioning_of
+from orphan_pipeline.deletion.quarantine.deleter import QuarantineDeleter
+from orphan_pipeline.deletion.quarantine.place import Quarantine, remember
+from orphan_pipeline.deletion.quarantine.preflight import tried_quarantine
 from orphan_pipeline.deletion.stopping import Limits, Window
+from orphan_pipeline.deletion.undo.notes import refuse_if_restored
+from orphan_pipeline.deletion.undo.renamed import refuse_if_renamed
+from orphan_pipeline.deletion.undo.selection import beginning_of
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
@@ -29,6 +36,9 @@ from orphan_pipeline.orphans.approving import approvable, record_approval
 from orphan_pipeline.partitions import prefix_partitions
 from orphan_pipeline.resources.bucket import BucketResource
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings, ScheduleSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 class DeletionConfig(dg.Config):
@@ -67,6 +77,7 @@ def deleted_objects(
         lake = bucket_lake(context, name)
         with one_line_failures():
             refuse_another_mode(settings, config.mode)
+            refuse_if_renamed(lake, settings)
             if config.approve:
                 by = config.approved_by or f"run {context.run.run_id}"
                 record_approval(lake, approvable(lake, settings, config.approve), by=by, at=datetime.now(UTC))
@@ -96,7 +107,7 @@ def deleted_objects(
                     run_id=context.run.run_id,
                     report=context.log.info,
                 ) as guards,
-                _way(resource, settings, authorised) as (deleter, pace),
+                _way(resource, lake, settings, authorised) as (deleter, pace),
             ):
                 refuse_if_restored(lake, authorised.manifest, authorised.plan)  # a restore may have had the ledger until now
                 ended = execute_plan(
@@ -128,22 +139,42 @@ def refuse_another_mode(settings: BucketSettings, asked: str) -> None:
 
 
 @contextmanager
-def _way(resource: BucketResource, settings: BucketSettings, authorised: Authorised) -> Iterator[tuple[Deleter, Pace | None]]:
+def _way(
+    resource: BucketResource, lake: BucketLake, settings: BucketSettings, authorised: Authorised
+) -> Iterator[tuple[Deleter, Pace | None]]:
     """How objects go in this mode, and how fast. Whatever the store must be able to do is found out before."""
     if authorised.dry_run:
         yield pretend, None
         return
     deletion = settings.deletion
     client, once = resource.get_client(), resource.get_client_that_asks_once()
-    refuse_unless_undoable(client, settings.bucket, deletion.undo_window)
+    versioning = versioning_of(client, settings.bucket)
+    if deletion.mode == "versioned":
+        refuse_unless_undoable(client, settings.bucket, deletion.undo_window, prefix=beginning_of(authorised.plan.prefix))
+    if deletion.mode == "permanent":
+        refuse_unless_permanent_is_exact(settings.bucket, versioning)
     abilities = probe_store(client, settings.bucket)
     way = chosen_way(abilities, settings.bucket, allow_unconditional=deletion.allow_unconditional_delete)
     ceiling = ceiling_of_host(deletion.max_keys_per_second, hosts=deletion.hosts)
     with (
         closing(Pace(file_of(client.meta.endpoint_url, settings.bucket), ceiling=ceiling)) as pace,
-        closing(VersionedDeleter(client=client, once=prepared(once, abilities), bucket=settings.bucket, pace=pace, way=way)) as deleter,
+        closing(VersionedDeleter(client=client, once=prepared(once, abilities), bucket=settings.bucket, pace=pace, way=way)) as conditional,
     ):
-        yield deleter, pace
+        if deletion.mode == "quarantine":
+            yield _into_quarantine(client, conditional, lake, settings, plan=authorised.plan.digest), pace
+        elif deletion.mode == "permanent" and versioning == "enabled":
+            yield VersionDeleter(client=prepared(client, abilities), bucket=settings.bucket), pace
+        elif deletion.mode == "permanent":
+            yield UnversionedDeleter(inner=conditional, client=client, bucket=settings.bucket), pace
+        else:
+            yield conditional, pace
+
+
+def _into_quarantine(client: "S3Client", inner: Deleter, lake: BucketLake, settings: BucketSettings, *, plan: str) -> QuarantineDeleter:
+    quarantine = Quarantine.of(settings.deletion.quarantine or "")  # the settings see to it that there is one
+    copier = tried_quarantine(client, settings.bucket, quarantine, settings.deletion.undo_window)
+    remember(lake, quarantine, at=datetime.now(UTC))
+    return QuarantineDeleter(inner=inner, copier=copier, bucket=settings.bucket, quarantine=quarantine, plan=plan)
 
 
 def _limits(lake: BucketLake, settings: BucketSettings, schedule: ScheduleSettings, authorised: Authorised) -> Limits:
@@ -167,7 +198,7 @@ def _result(authorised: Authorised, ended: Ended, guarded_by: Mapping[str, dg.Me
             rows=authorised.plan.amount.objects,
         ),
         "dagster/partition_row_count": sum(amount.objects for amount in totals.values()),
-        "mode": "dry_run" if authorised.dry_run else "versioned",
+        "mode": authorised.ledger_plan.mode,
         "sweep": authorised.manifest.sweep_id,
         "plan": authorised.plan.digest,
         "ended": str(ended),

@@ -4,6 +4,7 @@ import dagster as dg
 
 from orphan_pipeline.assets.names import LAKE, Names, live_bucket_key
 from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, sweep_id_of, table_metadata
+from orphan_pipeline.deletion.undo.foreseen import undo_foreseen
 from orphan_pipeline.inventory.prefixes import OwnedPrefix
 from orphan_pipeline.inventory.snapshot import INVENTORY, InventoryFigures
 from orphan_pipeline.inventory.take import take_inventory
@@ -47,6 +48,9 @@ def inventory_snapshot(name: str, settings: BucketSettings) -> dg.AssetsDefiniti
                     report=context.log.info,
                 )
                 write_document(folder / FIGURES, InventoryFigures, figures)
+            could_undo, undo = undo_foreseen(resource.get_client(), settings)
+        if not could_undo and settings.deletion.mode != "dry_run":
+            context.log.warning("undo: %s; deletion will be refused", undo)
         return dg.MaterializeResult(
             metadata={
                 **table_metadata(
@@ -56,6 +60,7 @@ def inventory_snapshot(name: str, settings: BucketSettings) -> dg.AssetsDefiniti
                     rows=figures.total.objects,
                 ),
                 "sweep": sweep.sweep_id,
+                "undo": undo,
                 "started_at": dg.MetadataValue.timestamp(figures.started_at),
                 "bytes": figures.total.bytes,
                 "unowned_objects": figures.unowned.objects,

@@ -44,6 +44,14 @@ class Names:
         return f"{self.identifier}_restore_job"
 
     @property
+    def purge_job(self) -> str:
+        return f"{self.identifier}_purge_job"
+
+    @property
+    def purge_schedule(self) -> str:
+        return f"{self.identifier}_purge_nightly"
+
+    @property
     def schedule(self) -> str:
         return f"{self.identifier}_nightly"
 

@@ -33,6 +33,7 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
     names = Names(name)
     settings = whole.buckets[name]
     reports = [bucket.inventory.manifest for bucket in whole.buckets.values() if bucket.inventory.manifest is not None]
+    quarantines = [bucket.deletion.quarantine for bucket in whole.buckets.values() if bucket.deletion.quarantine is not None]
     key = names.asset("orphan_set")
 
     @dg.asset(
@@ -64,6 +65,7 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
                 settings=settings,
                 databases=whole.databases,
                 reports=reports,
+                quarantines=quarantines,
                 report=context.log.info,
                 memory_bytes=whole.memory_limit,
             )

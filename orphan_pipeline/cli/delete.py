@@ -157,7 +157,7 @@ def _chosen(lake: BucketLake, digest: str | None, prefix: str | None) -> tuple[M
 
 
 def _question(settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry], approved: Approvable | None) -> str:
-    doing = "Pretend to delete" if settings.deletion.mode == "dry_run" else "Delete"
+    doing = {"dry_run": "Pretend to delete", "permanent": "Delete for good, without any undo,"}.get(settings.deletion.mode, "Delete")
     asked = [f"{doing} {sum(plan.amount.objects for plan in plans):,} objects from {settings.bucket}"] if plans else []
     if approved:
         asked.insert(0, f"Let {len(approved.gates)} tripped gates pass for {approved.what}")
@@ -188,7 +188,13 @@ def _show(lake: BucketLake, settings: BucketSettings, manifest: Manifest, plans:
             for plan in plans
         ],
     )
-    out.print(
-        f"mode: {settings.deletion.mode}"
-        + (", undo window " + str(settings.deletion.undo_window) if settings.deletion.mode != "dry_run" else "")
-    )
+    out.print(f"mode: {settings.deletion.mode}" + _undo_words(settings))
+
+
+def _undo_words(settings: BucketSettings) -> str:
+    deletion = settings.deletion
+    if deletion.mode == "permanent":
+        return ": what is deleted is gone for good, there is no undo"
+    if deletion.mode == "quarantine":
+        return f" ({deletion.quarantine}), undo window {deletion.undo_window}"
+    return f", undo window {deletion.undo_window}" if deletion.mode == "versioned" else ""

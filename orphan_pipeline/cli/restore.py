@@ -1,6 +1,8 @@
-"""`orphan-pipeline restore`: takes back what a plan, a prefix or a key lost, as a run of its own."""
+"""`orphan-pipeline restore`: takes back what a plan, a prefix, a key or a stretch of time lost, as a run of its own; or releases what was
+taken back."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +22,8 @@ from orphan_pipeline.cli.common import (
     settings_option,
     yes_option,
 )
-from orphan_pipeline.deletion.restore import restore_totals
-from orphan_pipeline.deletion.selection import ledgers_to_restore
+from orphan_pipeline.deletion.undo.restore import restore_totals
+from orphan_pipeline.deletion.undo.selection import ledgers_to_restore, selected
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.settings.model import Settings
 
@@ -44,7 +46,12 @@ class Restored:
 @click.option("--plan", default="", help="What the plan with this digest deleted.")
 @click.option("--prefix", default="", help="What was deleted under this prefix.")
 @click.option("--key", default="", help="One key.")
+@click.option("--since", default="", help="What was deleted since then: 2026-11-20, 2026-11-20T14:30 (UTC), or so long ago: 36h.")
+@click.option("--until", default="", help="What was deleted before then.")
 @click.option("--include-unknown", is_flag=True, help="Also what went with a delete marker that may be the application's own.")
+@click.option("--sample", default=0, type=click.IntRange(min=0), help="Read so many restored objects and compare their content.")
+@click.option("--release", is_flag=True, help="Bring back nothing: let later sweeps plan again what was restored.")
+@click.option("--all", "everything", is_flag=True, help="For --release: all that was ever restored.")
 @yes_option
 @json_option
 def command(
@@ -53,7 +60,12 @@ def command(
     plan: str,
     prefix: str,
     key: str,
+    since: str,
+    until: str,
     include_unknown: bool,
+    sample: int,
+    release: bool,
+    everything: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -62,36 +74,39 @@ def command(
 
     settings = open_settings(settings_path)
     name, own = one_bucket(settings, bucket)
-    ledgers_to_restore(lake_of(settings, name), plan=plan, prefix=prefix, key=key)
-    confirm(f"Bring back what was deleted of {plan or prefix or key} in {own.bucket}?", yes=yes)
+    asked: dict[str, object] = {"plan": plan, "prefix": prefix, "key": key, "since": since, "until": until}
+    if release:
+        if since or until or sum(map(bool, (plan, prefix, key, everything))) != 1:
+            raise click.UsageError("--release: expected exactly one of --plan, --prefix, --key and --all, and no --since or --until")
+        confirm(f"Let later sweeps delete again what was restored of {plan or prefix or key or 'everything'} in {own.bucket}?", yes=yes)
+    else:
+        if everything:
+            raise click.UsageError("--all is for --release: restore by --plan, --prefix, --key, --since or --until")
+        now, window = datetime.now(UTC), own.deletion.undo_window
+        selection = selected(plan=plan, prefix=prefix, key=key, since=since, until=until, now=now, undo_window=window)
+        ledgers_to_restore(lake_of(settings, name), selection)
+        confirm(f"Bring back what was deleted in {own.bucket} of {selection.options}?", yes=yes)
     with opened_runs(settings.file.parent) as runs:
-        restored = restore_what(runs, settings, name, plan=plan, prefix=prefix, key=key, include_unknown=include_unknown)
+        how: dict[str, object] = {"include_unknown": include_unknown, "sample": sample, "release": release, "everything": everything}
+        restored = restore_what(runs, settings, name, **asked, **how)
     if as_json:
         print_json({"restore": restored.run_id, "failure": restored.failure, "outcomes": restored.outcomes})
     if restored.failure is not None:
         raise Refused(restored.failure)
 
 
-def restore_what(
-    runs: "Runs",
-    settings: Settings,
-    name: str,
-    *,
-    plan: str = "",
-    prefix: str = "",
-    key: str = "",
-    include_unknown: bool = False,
-) -> Restored:
-    """Runs one restore to its end."""
+def restore_what(runs: "Runs", settings: Settings, name: str, **asked: object) -> Restored:
+    """Runs one restore, or one release, to its end. `asked`: as the fields of assets.restore.RestoreConfig."""
     from orphan_pipeline.assets.names import Names
 
-    asked = {"plan": plan, "prefix": prefix, "key": key, "include_unknown": include_unknown}
+    said = {option: value for option, value in asked.items() if value}
     ended = run_job(
         runs,
         Names(name).restore_job,
-        what=f"restore of {plan or prefix or key}",
-        config={"ops": {Names(name).restore_step: {"config": asked}}},
+        what="release" if "release" in said else "restore",
+        config={"ops": {Names(name).restore_step: {"config": said}}},
     )
     outcomes = restore_totals(lake_of(settings, name), ended.run_id)
-    err.print(as_table("restore", ["outcome", "objects"], list(outcomes.items())))
+    if "release" not in said:
+        err.print(as_table("restore", ["outcome", "objects"], list(outcomes.items())))
     return Restored(ended.run_id, ended.failure, outcomes)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
-from orphan_pipeline.deletion.restore_notes import refuse_if_restored
+from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan, Mode
+from orphan_pipeline.deletion.undo.notes import refuse_if_restored
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.gates.evaluate import tripped
 from orphan_pipeline.gates.gate import Gate
@@ -27,7 +27,12 @@ class Authorised:
     manifest: Manifest
     plan: PlanEntry
     ledger: Ledger
-    dry_run: bool
+    mode: Mode
+    quarantine: str | None
+
+    @property
+    def dry_run(self) -> bool:
+        return self.mode == "dry_run"
 
     @property
     def ledger_plan(self) -> LedgerPlan:
@@ -37,6 +42,8 @@ class Authorised:
             sweep_id=self.manifest.sweep_id,
             digest=self.plan.digest,
             dry_run=self.dry_run,
+            mode=self.mode,
+            quarantine=self.quarantine,
         )
 
 
@@ -77,7 +84,14 @@ def authorise(
     refuse_if_restored(lake, manifest, plan)
     refuse_if_paused(lake)
     _refuse_tripped(manifest, plan, still_closed(lake, gates_of(lake, manifest, settings, manifests), manifest.digest, plan.digest))
-    return Authorised(manifest=manifest, plan=plan, ledger=ledger, dry_run=dry_run)
+    mode = settings.deletion.mode
+    return Authorised(
+        manifest=manifest,
+        plan=plan,
+        ledger=ledger,
+        mode=mode,
+        quarantine=settings.deletion.quarantine if mode == "quarantine" else None,
+    )
 
 
 def _refuse_tripped(manifest: Manifest, plan: PlanEntry, gates: Sequence[Gate]) -> None:

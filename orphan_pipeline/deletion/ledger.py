@@ -22,7 +22,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +38,7 @@ from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.columns import column
 from orphan_pipeline.lake.files import make_folder, read_document, write_document, written_whole
 
+Mode = Literal["dry_run", "versioned", "quarantine", "permanent"]
 Outcome = Literal["deleted", "would_delete", "changed", "missing", "failed", "unknown", "referenced_again", "held"]
 
 LEDGER = pa.schema(
@@ -50,6 +51,8 @@ LEDGER = pa.schema(
         column("version_id", pa.string(), "of the delete marker", nullable=True),
         column("code", pa.string(), "the store's error code; SettledByLooking, Unconditional; why it was held", nullable=True),
         column("at", TIME, "when it was recorded"),
+        column("copy", pa.string(), "s3://bucket/key of the copy in quarantine", nullable=True),
+        column("copy_version", pa.string(), "its version id, where the quarantine keeps versions", nullable=True),
     ]
 )
 PLAN = "plan.json"
@@ -81,11 +84,13 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one key. `code` is the store's error code where there is one."""
+    """What became of one key. `code` is the store's error code where there is one, `copy` where its copy in quarantine lies."""
 
     outcome: Outcome
     version_id: str | None = None
     code: str | None = None
+    copy: str | None = None
+    copy_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +102,19 @@ class LedgerPlan:
     sweep_id: str
     digest: str
     dry_run: bool
+    mode: Mode = "versioned"
+    quarantine: str | None = None
+    """Of mode quarantine: where the copies go, whatever the settings say later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     run_id: str
     at: datetime
+
+
+class Busy(Refused):
+    """Another process of this host has the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,11 @@ class Ledger:
         noted = self.plan()
         if noted is None:
             write_document(self.folder / PLAN, LedgerPlan, plan)
+        elif replace(noted, mode=plan.mode, quarantine=plan.quarantine) == plan and noted != plan:
+            began, now = (" ".join(filter(None, (one.mode, one.quarantine))) for one in (noted, plan))
+            raise Refused(
+                f"plan {plan.digest[:12]} of {plan.prefix} was begun in mode {began}, found {now}: set it back or run a new sweep"
+            )
         elif noted != plan:
             raise Refused(f"{self.folder}: found the ledger of {noted}, expected that of {plan}")
 
@@ -181,6 +198,11 @@ class Ledger:
         """The outcomes, without what is only partial."""
         return sorted(str(path) for path in self.folder.glob("*[0-9].parquet"))
 
+    @staticmethod
+    def chunk_of(file: str) -> int:
+        """Which chunk one of the files of `parquet` is of."""
+        return int(Path(file).stem)
+
     def first_without_marker(self) -> str | None:
         """A key that is gone without a delete marker of its own, so for good; None when there is none."""
         files = [*self.parquet(), *map(str, self.folder.glob("*.partial.parquet"))]
@@ -200,7 +222,7 @@ class Ledger:
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Two runs of one plan would settle each other's intents, and a restore beside one would be undone. Raises Refused when another
+        """Two runs of one plan would settle each other's intents, and a restore beside one would be undone. Raises Busy when another
         process of this host has it."""
         make_folder(self.folder)
         with (self.folder / "lock").open("a+") as lock:
@@ -208,7 +230,7 @@ class Ledger:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 lock.seek(0)
-                raise Refused(f"this plan is being executed or restored by process {lock.read().strip()}: wait until it ends") from error
+                raise Busy(f"this plan is being executed or restored by process {lock.read().strip()}: wait until it ends") from error
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()

@@ -1,8 +1,9 @@
 """What must be true of the bucket before anything in it is deleted: versioning that keeps what goes (rule 12). Whether the store honours
 the ETag on a delete (rule 11) is found out in abilities.py."""
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
@@ -21,33 +22,52 @@ def versioning_of(client: "S3Client", bucket: str) -> Versioning:
     return "suspended" if status == "Suspended" else "never enabled"
 
 
-def shortest_noncurrent_days(client: "S3Client", bucket: str) -> int | None:
-    """After how many days the bucket's lifecycle first throws a noncurrent version away; None when it never does.
-
-    The strictest enabled rule counts, whatever its filter: a rule for one prefix would end the undo of that prefix.
-    """
+def rules_that_touch(client: "S3Client", bucket: str, prefix: str = "") -> list[Mapping[str, Any]]:
+    """The bucket's enabled lifecycle rules that can touch a key under `prefix`; what else their filters ask for (tags, sizes) an object
+    may meet or not, so that it is taken as met."""
     try:
         rules = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     except ClientError as error:
         if error.response["Error"]["Code"] == "NoSuchLifecycleConfiguration":
-            return None
+            return []
         raise
-    days = [
-        rule["NoncurrentVersionExpiration"].get("NoncurrentDays", 0)
-        for rule in rules
-        if rule["Status"] == "Enabled" and "NoncurrentVersionExpiration" in rule
-    ]
+    return [rule for rule in rules if rule["Status"] == "Enabled" and _meet(_prefix_of(rule), prefix)]
+
+
+def shortest_noncurrent_days(client: "S3Client", bucket: str, prefix: str = "") -> int | None:
+    """After how many days the bucket's lifecycle first throws a noncurrent version under `prefix` away; None when it never does.
+
+    The strictest rule that can touch the prefix counts: it would end the undo of what it touches. That a rule keeps some newest
+    versions longer is not relied on: how many an object has is the application's doing.
+    """
+    rules = rules_that_touch(client, bucket, prefix)
+    days = [rule["NoncurrentVersionExpiration"].get("NoncurrentDays", 0) for rule in rules if "NoncurrentVersionExpiration" in rule]
     return min(days, default=None)
 
 
-def refuse_unless_undoable(client: "S3Client", bucket: str, undo_window: timedelta) -> None:
-    """Raises Refused unless a deleted object can be brought back for the whole undo window."""
+def refuse_unless_undoable(client: "S3Client", bucket: str, undo_window: timedelta, *, prefix: str = "") -> None:
+    """Raises Refused unless an object deleted under `prefix` can be brought back for the whole undo window."""
     versioning = versioning_of(client, bucket)
     if versioning != "enabled":
         raise Refused(f"bucket {bucket}: versioning is {versioning}, expected enabled: mode versioned could not undo")
-    days = shortest_noncurrent_days(client, bucket)
+    if client.get_bucket_versioning(Bucket=bucket).get("MFADelete") == "Enabled":
+        raise Refused(
+            f"bucket {bucket}: MFA delete is enabled, expected disabled: no delete marker could be removed, so nothing brought back"
+        )
+    days = shortest_noncurrent_days(client, bucket, prefix)
     if days is not None and timedelta(days=days) < undo_window:
         raise Refused(
             f"bucket {bucket}: its lifecycle keeps noncurrent versions {days} days, expected at least the undo window of "
             f"{undo_window.total_seconds() / 86400:g} days"
         )
+
+
+def _prefix_of(rule: Mapping[str, Any]) -> str:
+    """A rule says it in one of three places, two of them old."""
+    where = rule.get("Filter", {})
+    found: str = rule.get("Prefix") or where.get("Prefix") or where.get("And", {}).get("Prefix") or ""
+    return found
+
+
+def _meet(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)

@@ -6,6 +6,9 @@
     {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet), {run_id}.run.json
     {bucket}/dry_runs/{plan_digest}/…                                     the same, for runs that only pretend
     {bucket}/restores/{restore_id}/restore.json, {chunk}.parquet
+    {bucket}/releases/{release_id}/release.json, released.parquet
+    {bucket}/purges/{purge_id}/{chunk}.parquet
+    {bucket}/quarantines/{name}.json                                     every quarantine that was ever used
     {bucket}/approvals/{digest}.json
     {bucket}/pauses/{sweep_id}/pause.json, missed.parquet                 what we deleted and a row points at (rule 15)
     {bucket}/removed/                                                     what retention is taking away
@@ -129,6 +132,29 @@ class BucketLake:
 
     def restored_parquet(self) -> list[str]:
         return sorted(str(path) for path in self.root.glob("restores/*/*.parquet"))
+
+    def release(self, release_id: str) -> Path:
+        return self.root / "releases" / release_id
+
+    def released_parquet(self) -> list[str]:
+        return sorted(str(path) for path in self.root.glob("releases/*/*.parquet"))
+
+    def purge(self, purge_id: str) -> Path:
+        return self.root / "purges" / purge_id
+
+    def purged_parquet(self) -> list[str]:
+        return sorted(str(path) for path in self.root.glob("purges/*/*.parquet"))
+
+    def quarantine(self, name: str) -> Path:
+        return self.root / "quarantines" / f"{name}.json"
+
+    @property
+    def ever_quarantined(self) -> bool:
+        return any(self.root.glob("quarantines/*.json"))
+
+    def quarantines(self) -> list[Path]:
+        """What is remembered of quarantines, of every bucket in the lake: whatever lies there is no orphan of any of them."""
+        return sorted(self.root.parent.glob("*/quarantines/*.json"))
 
     @property
     def kill_switch(self) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from orphan_pipeline.deletion.quarantine.place import Quarantine, remembered
 from orphan_pipeline.gates.evaluate import evaluate, tripped
 from orphan_pipeline.gates.history import History
 from orphan_pipeline.inventory.prefixes import OWN_PREFIX
@@ -34,7 +35,7 @@ from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings, Str
 NOTHING = Amount(0, 0)
 
 
-def hold_limits(settings: BucketSettings, reports: Sequence[str]) -> HoldLimits:
+def hold_limits(settings: BucketSettings, reports: Sequence[str], quarantines: Sequence[str] = ()) -> HoldLimits:
     return HoldLimits(
         min_age=settings.safety.min_age,
         multipart_grace=settings.safety.multipart_grace,
@@ -42,7 +43,7 @@ def hold_limits(settings: BucketSettings, reports: Sequence[str]) -> HoldLimits:
         confirmation_gap=settings.safety.confirmation_gap,
         max_deletions=settings.deletion.max_deletions,
         protect=settings.protect,
-        own_prefixes=own_prefixes(settings.bucket, reports),
+        own_prefixes=own_prefixes(settings.bucket, reports, quarantines),
         hosts=hosts(settings),
     )
 
@@ -58,10 +59,11 @@ def _host(base: str) -> str:
     return urlsplit(base).netloc.rpartition("@")[2]
 
 
-def own_prefixes(bucket: str, reports: Sequence[str]) -> list[str]:
-    """What lies in the bucket for this system's sake: its own objects, and every inventory report that any entry of the settings reads
-    from there."""
-    folders = [report_folder(location) for location in reports]
+def own_prefixes(bucket: str, reports: Sequence[str], quarantines: Sequence[str] = ()) -> list[str]:
+    """What lies in the bucket for this system's sake: its own objects, every inventory report that any entry of the settings reads from
+    there, and the quarantine of any entry, also one that only the lake remembers."""
+    copies = [Quarantine.of(location) for location in quarantines]
+    folders = [*map(report_folder, reports), *((copy.bucket, copy.prefix) for copy in copies)]
     return [OWN_PREFIX, *(prefix for destination, prefix in folders if destination == bucket)]
 
 
@@ -73,6 +75,7 @@ def publish_sweep(
     settings: BucketSettings,
     databases: dict[str, DatabaseSettings],
     reports: Sequence[str],
+    quarantines: Sequence[str] = (),
     report: Callable[[str], None],
     memory_bytes: int | None = None,
 ) -> Manifest:
@@ -90,9 +93,10 @@ def publish_sweep(
             sweep,
             previous=lake.sweep(previous.sweep_id) if previous else None,
             restored=lake.restored_parquet(),
+            released=lake.released_parquet(),
             sweep_at=inventory.started_at,
             cutoff=cutoff,
-            limits=hold_limits(settings, reports),
+            limits=hold_limits(settings, reports, [*quarantines, *remembered(lake)]),
             folder=folder,
             globs={source.name: source.globs for source in references.sources if source.globs},
             memory_bytes=memory_bytes,

@@ -1,5 +1,5 @@
 """All SQL of the orphan stage, over four views: `inventory` and `refs` (each with the place of its rows in their files), `previous` (the
-orphan set of the last accepted sweep) and `restored` (what was ever brought back). Follow one object: not referenced, whom it resembles,
+orphan set of the last accepted sweep) and `restored` (what was brought back and not released since). Follow one object: not referenced, whom it resembles,
 seen before, why not yet. Which views make keys resemble each other stands in lax.py; plans are cut into chunks in files.py."""
 
 NO_PREVIOUS = """
@@ -10,10 +10,18 @@ SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_mo
 PREVIOUS = "key, etag, last_modified, first_seen, sightings, sighted_at"
 
 NO_RESTORED = """
-SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_modified, NULL::TIMESTAMPTZ AS "at" WHERE false
+SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS "at" WHERE false
 """
 
-RESTORED = 'key, etag, last_modified, "at"'
+RESTORED_ROWS = 'key, etag, "at"'
+
+# Of the same object, what was restored after it was released is held again.
+RESTORED = """
+CREATE TEMP VIEW restored AS
+SELECT key, etag, restored_at
+FROM (SELECT key, etag, max("at") AS restored_at FROM ever_restored GROUP BY key, etag) AS latest
+WHERE NOT EXISTS (FROM released WHERE released.key = latest.key AND released.etag = latest.etag AND released."at" >= restored_at)
+"""
 
 # Both sides are hashed in one query: hash() differs between versions of DuckDB, and hashes of two would make everything an orphan. Two keys
 # with one hash can only keep an object. A reference from any source, derived ones too, keeps the object.
@@ -113,9 +121,8 @@ WITH sighted AS (
            orphans.last_modified + CASE WHEN is_multipart THEN $multipart_grace ELSE INTERVAL 0 SECONDS END AS written_by
     FROM orphans
     LEFT JOIN previous USING (key, etag, last_modified)
-    LEFT JOIN (
-        SELECT key, etag, last_modified, max("at") AS restored_at FROM restored GROUP BY ALL
-    ) AS brought_back USING (key, etag, last_modified)
+    -- Without last_modified: what comes back from quarantine is written anew, and the same content again is asked for no less.
+    LEFT JOIN restored AS brought_back USING (key, etag)
     LEFT JOIN resembling USING (key)
 ), judged AS (
     -- One class each, by what an operator should hear first: nobody may delete it; somebody wanted it back; a rule may be wrong; and

@@ -61,6 +61,7 @@ def write_orphan_set(
     *,
     previous: SweepFolder | None,
     restored: list[str],
+    released: list[str] | None = None,
     sweep_at: datetime,
     cutoff: datetime,
     limits: HoldLimits,
@@ -78,7 +79,7 @@ def write_orphan_set(
         place = view_inventory(connection, sweep)
         place_of_reference = view_references(connection, sweep)
         view_previous(connection, previous)
-        view_restored(connection, restored)
+        view_restored(connection, restored, released or [])
         connection.execute(queries.UNREFERENCED.format(place=place))
         matched_by_globs(connection, globs or {}, place=place)
         connection.execute(queries.ORPHANS.format(place=place))

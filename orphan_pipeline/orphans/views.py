@@ -25,8 +25,11 @@ def view_previous(connection: duckdb.DuckDBPyConnection, previous: SweepFolder |
     _or_empty(connection, "previous", files, queries.NO_PREVIOUS, queries.PREVIOUS)
 
 
-def view_restored(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> None:
-    _or_empty(connection, "restored", files, queries.NO_RESTORED, queries.RESTORED)
+def view_restored(connection: duckdb.DuckDBPyConnection, restored: Sequence[str], released: Sequence[str]) -> None:
+    """What was brought back and not released since, from the files of the restores and of the releases."""
+    _or_empty(connection, "ever_restored", restored, queries.NO_RESTORED, queries.RESTORED_ROWS)
+    _or_empty(connection, "released", released, queries.NO_RESTORED, queries.RESTORED_ROWS)
+    connection.execute(queries.RESTORED)
 
 
 def _with_places(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], *, only: str = "true") -> str:

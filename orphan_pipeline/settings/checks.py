@@ -81,6 +81,13 @@ def report_location(text: str) -> str:
     return text
 
 
+def quarantine_location(text: str) -> str:
+    bucket, slash, prefix = text.removeprefix("s3://").partition("/")
+    if not text.startswith("s3://") or not _BUCKET.fullmatch(bucket) or not slash or not re.fullmatch(r"([^/\x00-\x1f\x7f]+/)*", prefix):
+        raise mistake("expected s3://bucket/prefix/ or s3://bucket/")
+    return text
+
+
 def path_style(value: object) -> object:
     # `1 == True`: a number must not pass for a boolean
     if value is not True and value is not False and value != "auto":

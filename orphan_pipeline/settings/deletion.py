@@ -2,13 +2,14 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from orphan_pipeline.settings import checks
 from orphan_pipeline.settings.hooks import Hooks
 from orphan_pipeline.settings.part import Count, Flag, Part, Text
-from orphan_pipeline.settings.values import Duration, DurationRange, Expected, Later, OneOf, mistake
+from orphan_pipeline.settings.values import Duration, DurationRange, Expected, OneOf, mistake, mistakes_below
 
 HOUR = 'an hour of the day such as "06:00"'
 
@@ -21,11 +22,12 @@ def hour_of_day(text: str) -> str:
 
 class DeletionSettings(Part):
     mode: Annotated[
-        Literal["dry_run", "versioned"],
-        OneOf(words=("dry_run", "versioned"), later={"quarantine": "quarantine", "permanent": "permanent deletion"}),
+        Literal["dry_run", "versioned", "quarantine", "permanent"],
+        OneOf(words=("dry_run", "versioned", "quarantine", "permanent"), later={}),
     ] = Field(
         default="dry_run",
-        description="`dry_run` deletes nothing; `versioned` sets delete markers on a bucket that keeps versions.",
+        description="`dry_run` deletes nothing; `versioned` sets delete markers on a bucket that keeps versions; `quarantine` copies each "
+        "object to `quarantine` before it deletes it; `permanent` deletes for good: nothing can be brought back.",
     )
     undo_window: Annotated[timedelta, DurationRange(at_least=timedelta(hours=1))] = Field(
         default=timedelta(days=14), description="How long a deleted object can still be brought back."
@@ -54,9 +56,6 @@ class DeletionSettings(Part):
         default=False,
         description="Whether to delete even from a store that honours no ETag on a delete: each object is then looked at right before.",
     )
-    quarantine: Annotated[None, Later("quarantine")] = Field(
-        default=None, exclude=True, description="Where objects are copied before they are deleted."
-    )
     recheck_max_age: Annotated[timedelta, DurationRange(at_least=timedelta(seconds=10), at_most=timedelta(hours=6))] = Field(
         default=timedelta(minutes=15), description="How long ago the databases may have been asked about a chunk's keys when it is deleted."
     )
@@ -73,3 +72,15 @@ class DeletionSettings(Part):
     lease_wait: Duration = Field(
         default=timedelta(minutes=5), description="How long a deletion or restore waits for another one's lease before it is refused."
     )
+    quarantine: Annotated[Text, AfterValidator(checks.quarantine_location), Expected("s3://bucket/prefix/")] | None = Field(
+        default=None,
+        description="For `quarantine`: where objects are copied before they are deleted, `s3://bucket/prefix/` in the same store and "
+        "region (`s3://bucket/` for a bucket of its own). Whatever lies there is protected. Also after a change of mode, leave it until "
+        "the undo window is over: the purge goes on with it.",
+    )
+
+    @model_validator(mode="after")
+    def _quarantine_has_a_place(self) -> Self:
+        if self.mode == "quarantine" and self.quarantine is None:
+            raise mistakes_below((("quarantine",), "missing, expected s3://bucket/prefix/ beside mode: quarantine"))
+        return self

@@ -310,6 +310,23 @@ class Settings(Part):
             raise mistakes_below(*wrong)
         return self
 
+    @model_validator(mode="after")
+    def _quarantines_apart(self) -> Self:
+        """Swept prefixes inside a quarantine would be protected as it is, and their copies mixed with them."""
+        wrong = []
+        for name, owner in self.buckets.items():
+            where, _, inside = (owner.deletion.quarantine or "").removeprefix("s3://").partition("/")
+            for other, swept in self.buckets.items():
+                if not where or (swept.store, swept.bucket) != (owner.store, where):
+                    continue
+                for path in (prefix.path for prefix in swept.prefixes):
+                    if path.startswith(inside):
+                        found = f"found {owner.deletion.quarantine!r}, which holds {path} of buckets.{other}"
+                        wrong.append((("buckets", name, "deletion", "quarantine"), f"{found}, expected a place that nothing is swept from"))
+        if wrong:
+            raise mistakes_below(*wrong)
+        return self
+
     def warnings(self) -> tuple[str, ...]:
         """One line for each setting that is allowed but lowers the protection or lets something be deleted."""
         lines = ["this is the demo's settings file: its ages are for a demonstration only"] if self.demo else []
@@ -323,6 +340,8 @@ class Settings(Part):
             if safety.confirmation_gap < timedelta(hours=1):
                 lines.append(f"{at}.safety.confirmation_gap is {duration_text(safety.confirmation_gap)}, under 1h")
             lines += [f"{at}.safety.{name} is {found}: that gate never trips" for name, found in safety.gates_off().items()]
-            if bucket.deletion.mode != "dry_run":
+            if bucket.deletion.mode == "permanent":
+                lines.append(f"{at}.deletion.mode is permanent: what is deleted is gone for good, there is no undo")
+            elif bucket.deletion.mode != "dry_run":
                 lines.append(f"{at}.deletion.mode is {bucket.deletion.mode}: planned objects can be deleted")
         return tuple(lines)

@@ -22,8 +22,10 @@ from orphan_pipeline.deletion.guards import Guard
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.pace.shared import file_of
-from orphan_pipeline.deletion.restore import RestoreTotals, restore, restore_selected
 from orphan_pipeline.deletion.stopping import Limits
+from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
+from orphan_pipeline.deletion.undo.restore import Which, restore, restore_selected
+from orphan_pipeline.deletion.undo.selection import Selection
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.snapshot import PLAN
@@ -57,9 +59,7 @@ class Restorable:
             self.client,
             self.bucket,
             lake=self.lake,
-            plan=plan,
-            prefix=prefix,
-            key=key,
+            selection=Selection(plan=plan, prefix=prefix, key=key),
             include_unknown=include_unknown,
             restore_id=name,
             report=lambda _: None,
@@ -187,7 +187,7 @@ def execute(
 
 def bring_back(store: ObjectStore, bucket: str, ledgers: list[str], folder: Path) -> None:
     """Runs in a process of its own, which is killed."""
-    restore(client_of(store), bucket, ledgers=ledgers, key=None, include_unknown=False, folder=folder, report=_silent)
+    restore(client_of(store), bucket, ledgers=ledgers, which=Which(), include_unknown=False, folder=folder, report=_silent)
 
 
 def _silent(_: str) -> None:

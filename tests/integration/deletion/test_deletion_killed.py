@@ -29,7 +29,7 @@ def life(random: Random, kills: int) -> float:
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    modules = ("deleter", "execute", "restore")  # so that a life is spent on work, not on imports
+    modules = ("deleter", "execute", "undo.restore", "quarantine.deleter")  # so that a life is spent on work, not on imports
     context.set_forkserver_preload(["boto3.session", *(f"orphan_pipeline.deletion.{module}" for module in modules)])
     return context
 

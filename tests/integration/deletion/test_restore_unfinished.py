@@ -13,9 +13,9 @@ from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
 from orphan_pipeline.deletion.requests import delete_chunk, remove_markers
-from orphan_pipeline.deletion.restore import RestoreTotals
-from orphan_pipeline.deletion.restore_notes import refuse_if_restored
 from orphan_pipeline.deletion.stopping import Limits
+from orphan_pipeline.deletion.undo.notes import refuse_if_restored
+from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import sha256_of, write_document

@@ -11,8 +11,9 @@ from sweep_files import DATABASES, bucket_settings, publish
 from orphan_pipeline.deletion.authorise import Authorised, authorise
 from orphan_pipeline.deletion.execute import execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LedgerPlan
-from orphan_pipeline.deletion.restore_notes import note_restore
 from orphan_pipeline.deletion.stopping import Limits
+from orphan_pipeline.deletion.undo.notes import note_restore
+from orphan_pipeline.deletion.undo.selection import Selection
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.acceptance import gates_of
@@ -206,7 +207,7 @@ def test_a_dry_run_keeps_its_own_ledger_and_does_not_begin_the_plan(lake: Bucket
         limits=Limits(expires_at=manifest.expires_at),
         report=lambda _: None,
     )
-    assert dry.ledger.plan() == LedgerPlan(bucket="media", prefix="a/", sweep_id="s1", digest=dry.plan.digest, dry_run=True)
+    assert dry.ledger.plan() == LedgerPlan(bucket="media", prefix="a/", sweep_id="s1", digest=dry.plan.digest, dry_run=True, mode="dry_run")
     assert dry.ledger.begun
     assert not granted(lake).ledger.begun
     assert granted(lake).ledger.totals() == {}
@@ -309,12 +310,12 @@ def test_a_plan_whose_file_is_gone_is_refused_in_one_line(lake: BucketLake) -> N
         ({"key": "c"}, ""),
     ],
 )
-def test_a_plan_that_was_restored_goes_no_further_and_a_later_sweeps_does(lake: BucketLake, asked: dict[str, str], blocked: str) -> None:
+def test_a_plan_that_was_restored_goes_no_further_and_a_later_sweeps_does(lake: BucketLake, asked: dict[str, Any], blocked: str) -> None:
     manifest = sweep(lake, "s1")
     for prefix in ("a/", "b/"):
         begin(granted(lake, prefix))
     at = datetime.now(UTC)
-    note_restore(lake.restore("r1"), [granted(lake).ledger], **{"plan": "", "prefix": "", "key": "", **asked}, at=at)
+    note_restore(lake.restore("r1"), [granted(lake).ledger], Selection(**asked), at=at)
     for prefix in ("a/", "b/"):
         if prefix[0] == blocked:
             plan = manifest.plans[prefix]
@@ -332,6 +333,6 @@ def test_a_restore_of_one_plan_blocks_an_older_plan_of_its_prefix_too(lake: Buck
     sweep(lake, "s1")
     begin(first := granted(lake))
     sweep(lake, "s2")
-    note_restore(lake.restore("r1"), [first.ledger], plan=first.plan.digest[:8], prefix="", key="", at=datetime.now(UTC))
+    note_restore(lake.restore("r1"), [first.ledger], Selection(plan=first.plan.digest[:8]), at=datetime.now(UTC))
     assert "was restored at" in refusal(lake)
     assert granted(lake, "b/").manifest.sweep_id == "s2"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from orphan_pipeline.assets.restore import RestoreConfig, what_is_missing
-from orphan_pipeline.deletion.restore import RestoreTotals
-from orphan_pipeline.deletion.selection import may_own
+from orphan_pipeline.assets.restore import what_is_missing
+from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
+from orphan_pipeline.deletion.undo.selection import Selection, may_own
 
 
 def totals(**counts: int) -> RestoreTotals:
@@ -12,17 +12,17 @@ def totals(**counts: int) -> RestoreTotals:
 
 
 def test_nothing_is_missing_when_everything_came_back_or_was_replaced() -> None:
-    assert what_is_missing(totals(restored=3, newer=1, deleted_again=1), RestoreConfig(prefix="a/")) == ""
+    assert what_is_missing(totals(restored=3, newer=1, deleted_again=1), Selection(prefix="a/")) == ""
 
 
 def test_what_is_missing_is_one_line_that_says_how_it_comes_back() -> None:
-    line = what_is_missing(totals(restored=3, lost=1, refused=2, unknown=1200), RestoreConfig(prefix="a b/"))
+    line = what_is_missing(totals(restored=3, lost=1, refused=2, unknown=1200), Selection(prefix="a b/"))
     assert line == (
-        "1 objects could not be brought back: their versions are gone; the store would not remove the delete markers of 2 objects: see "
-        "column `code` of the restore; 1,200 objects are hidden by delete markers that may be the application's own and were left alone; "
+        "1 objects could not be brought back: their versions or copies are gone; the store refused to bring back 2 objects: see "
+        "column `code` of the restore; 1,200 objects went by a delete that may be the application's own and were left alone; "
         "to bring them back too: orphan-pipeline restore --prefix 'a b/' --include-unknown"
     )
-    assert "restore --plan 01234567 --include" in what_is_missing(totals(unknown=1), RestoreConfig(plan="01234567"))
+    assert "restore --plan 01234567 --include" in what_is_missing(totals(unknown=1), Selection(plan="01234567"))
 
 
 @pytest.mark.parametrize(

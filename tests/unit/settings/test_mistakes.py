@@ -272,11 +272,14 @@ MISTAKES = [
     ("min_age: 7d", "plan_expiry: 31d",
      "16: buckets.media.safety.plan_expiry: found '31d', expected a duration from 1m to 30d"),
     ("      min_age: 7d\n", "", "15: buckets.media.safety: found nothing, expected a mapping"),
-    ("mode: dry_run", "mode: quarantine", "18: buckets.media.deletion.mode: found 'quarantine', "
-     "but quarantine does not exist yet, expected dry_run or versioned"),
-    ("mode: dry_run", "mode: permanent", "18: buckets.media.deletion.mode: found 'permanent', "
-     "but permanent deletion does not exist yet, expected dry_run or versioned"),
-    ("mode: dry_run", "mode: wet", "18: buckets.media.deletion.mode: found 'wet', expected dry_run or versioned"),
+    ("mode: dry_run", "mode: quarantine", "17: buckets.media.deletion.quarantine: missing, "
+     "expected s3://bucket/prefix/ beside mode: quarantine"),
+    ("mode: dry_run", "quarantine: s3://elsewhere/q",
+     "18: buckets.media.deletion.quarantine: found 's3://elsewhere/q', expected s3://bucket/prefix/ or s3://bucket/"),
+    ("mode: dry_run", "quarantine: /q/",
+     "18: buckets.media.deletion.quarantine: found '/q/', expected s3://bucket/prefix/ or s3://bucket/"),
+    ("mode: dry_run", "mode: wet", "18: buckets.media.deletion.mode: found 'wet', "
+     "expected dry_run or versioned or quarantine or permanent"),
     ("mode: dry_run", "undo_window: 10m",
      "18: buckets.media.deletion.undo_window: found '10m', expected a duration of at least 1h"),
     ("mode: dry_run", "max_deletions: 1_000",

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orphan_pipeline.deletion.execute import chunks_of
-from orphan_pipeline.deletion.ledger import Answer, Ledger
+from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
+from orphan_pipeline.deletion.quarantine.copying import Copier
+from orphan_pipeline.deletion.quarantine.deleter import settle_copied, with_stray
+from orphan_pipeline.deletion.quarantine.place import Quarantine
 from orphan_pipeline.deletion.settle import settle
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import read_document, sha256_of
@@ -28,15 +31,30 @@ def settle_unfinished(client: "S3Client", bucket: str, *, lake: BucketLake, ledg
     unfinished = set(ledger.unfinished())
     if not unfinished:
         return
+    look = _by_looking(client, bucket, ledger)
     chunks = (found for found in chunks_of(_plan_file(lake, ledger)) if found[0] in unfinished)
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
         for chunk, planned in chunks:
             known = ledger.kept(chunk)
             open_keys = [one for one in planned if one.key not in known]
-            looked = pool.map(lambda one: settle(client, bucket, one) or NOT_SENT, open_keys)
+            looked = pool.map(look, open_keys)
             answers = known | dict(zip((one.key for one in open_keys), looked, strict=True))
             ledger.record(chunk, planned, [answers[one.key] for one in planned], at=datetime.now(UTC))
             report(f"restore: chunk {chunk} was not finished: {len(open_keys):,} of its {len(planned):,} keys settled by looking")
+
+
+def _by_looking(client: "S3Client", bucket: str, ledger: Ledger) -> Callable[[Planned], Answer]:
+    """In each mode something else tells what a run did."""
+    plan = ledger.plan()
+    if plan is not None and plan.quarantine is not None:
+        copier, quarantine, digest = Copier(client=client), Quarantine.of(plan.quarantine), plan.digest
+
+        def copied(one: Planned) -> Answer:
+            copy = quarantine.copy_of(one.key, plan=digest)
+            return settle_copied(copier, copy, bucket, one) or with_stray(NOT_SENT, copier, copy)
+
+        return copied
+    return lambda one: settle(client, bucket, one) or NOT_SENT
 
 
 def _plan_file(lake: BucketLake, ledger: Ledger) -> Path:

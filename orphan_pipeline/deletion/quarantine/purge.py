@@ -1,0 +1,163 @@
+"""Ends the undo: removes copies from quarantine that are older than the undo window. Which ones, the ledgers say; nothing is listed, and
+what no ledger names is left where it is.
+
+A copy stays as long as its delete is younger than the undo window, and as long as what was restored of it is held (see releases.py: a
+restore that was killed may still need it). `{bucket}/purges/{purge_id}/{chunk}.parquet`, one row a copy: key, copy, copy_version, etag
+(of the original, as planned), size, outcome (`purged`, or `failed` with the store's code), at.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orphan_pipeline.deletion.ledger import Busy, Ledger
+from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY
+from orphan_pipeline.deletion.quarantine.place import Place, Quarantine
+from orphan_pipeline.duck import arrow_batches, duck, rows
+from orphan_pipeline.inventory.columns import TIME
+from orphan_pipeline.inventory.snapshot import Amount
+from orphan_pipeline.lake.columns import column
+from orphan_pipeline.lake.files import make_folder, written_whole
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PURGED = pa.schema(
+    [
+        column("key", pa.string(), "of the original"),
+        column("copy", pa.string(), "s3://bucket/key of the copy"),
+        column("copy_version", pa.string(), "its version id, where the quarantine keeps versions", nullable=True),
+        column("etag", pa.string(), "of the original, as planned"),
+        column("size", pa.int64(), "bytes"),
+        column("outcome", pa.string(), "purged, or failed: the next purge tries again"),
+        column("code", pa.string(), "the store's error code", nullable=True),
+        column("at", TIME, "when it was recorded"),
+    ]
+)
+COPIES_A_REQUEST = 1000
+UPLOADS_LEFT = timedelta(days=1)
+"""No copy takes so long; what was begun before is nobody's any more."""
+
+NO_ROWS = """
+SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::VARCHAR AS outcome, NULL::VARCHAR AS "copy", NULL::TIMESTAMPTZ AS "at" WHERE false
+"""
+OF_FILES = "SELECT * FROM read_parquet(${name}, hive_partitioning = false, union_by_name = true)"
+
+# A copy whose original was not deleted after all is nobody's undo, and waits for the window like the others.
+DUE = """
+WITH restored AS ({restored}), released AS ({released}), purged AS ({purged}), held AS (
+    SELECT key, etag FROM (SELECT key, etag, max("at") AS restored_at FROM restored GROUP BY key, etag) AS latest
+    WHERE NOT EXISTS (FROM released WHERE released.key = latest.key AND released.etag = latest.etag AND released."at" >= restored_at)
+)
+SELECT key, "copy", copy_version, etag, size FROM read_parquet($ledgers, hive_partitioning = false, union_by_name = true) AS ledger
+WHERE "copy" IS NOT NULL AND "at" < $before
+  AND NOT EXISTS (FROM held WHERE held.key = ledger.key)
+  AND NOT EXISTS (FROM purged WHERE purged."copy" = ledger."copy" AND purged.outcome = 'purged')
+ORDER BY "copy"
+"""
+TOTALS = "SELECT outcome, count(*), coalesce(sum(size), 0)::BIGINT FROM read_parquet($files, hive_partitioning = false) GROUP BY outcome"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeTotals:
+    """`busy`: plans that are being carried out or restored right now, left for the next purge."""
+
+    purged: Amount
+    failed: Amount
+    uploads: int
+    busy: int
+
+
+def purge(
+    client: "S3Client", *, lake: BucketLake, undo_window: timedelta, now: datetime, purge_id: str, report: Callable[[str], None]
+) -> PurgeTotals:
+    """Removes every copy that is due, by the version that was made where the quarantine keeps versions, and aborts uploads that a killed
+    run left there. Copies that the store will not remove are recorded and counted; boto3's errors rise."""
+    folder = lake.purge(purge_id)
+    progress = Progress("purge", "copies", report)
+    number, busy = count(), 0
+    for ledger in _with_copies(lake):
+        try:
+            with ledger.exclusively():  # no restore may lose its copy under its hands
+                for lines in _due(lake, ledger, before=now - undo_window, spill_under=folder):
+                    _record(folder / f"{next(number):08d}.parquet", lines, _removed(client, lines), at=now)
+                    progress.add(len(lines))
+        except Busy:
+            busy += 1
+    uploads = sum(_abort_uploads(client, quarantine, before=now - UPLOADS_LEFT) for quarantine in _quarantines(lake))
+    progress.finish()
+    totals = _totals(folder)
+    return PurgeTotals(purged=totals.get("purged", Amount(0, 0)), failed=totals.get("failed", Amount(0, 0)), uploads=uploads, busy=busy)
+
+
+def _with_copies(lake: BucketLake) -> Iterator[Ledger]:
+    for ledger in map(Ledger, lake.ledgers()):
+        plan = ledger.plan()
+        if plan is not None and plan.quarantine is not None and ledger.parquet():
+            yield ledger
+
+
+def _quarantines(lake: BucketLake) -> list[Quarantine]:
+    found = {plan.quarantine for ledger in map(Ledger, lake.ledgers()) if (plan := ledger.plan()) is not None}
+    return [Quarantine.of(uri) for uri in sorted(uri for uri in found if uri is not None)]
+
+
+def _due(lake: BucketLake, ledger: Ledger, *, before: datetime, spill_under: Path) -> Iterator[list[dict[str, Any]]]:
+    others = {"restored": lake.restored_parquet(), "released": lake.released_parquet(), "purged": lake.purged_parquet()}
+    statement = DUE.format(**{name: OF_FILES.format(name=name) if files else NO_ROWS for name, files in others.items()})
+    parameters = {"ledgers": ledger.parquet(), "before": before, **{name: files for name, files in others.items() if files}}
+    make_folder(spill_under)
+    with duck(spill_under) as connection:
+        for batch in arrow_batches(connection, statement, parameters, rows_each=COPIES_A_REQUEST):
+            yield batch.to_pylist()
+
+
+def _removed(client: "S3Client", lines: Sequence[dict[str, Any]]) -> list[str | None]:
+    """The store's code for each copy that it would not remove. One that is gone already counts as removed."""
+    places = [Place.of(line["copy"], line["copy_version"]) for line in lines]
+    codes: dict[Place, str] = {}
+    for bucket in sorted({place.bucket for place in places}):
+        together = [place for place in places if place.bucket == bucket and not XML_CANNOT_CARRY.search(place.key)]
+        named: list[Any] = [{"Key": place.key, **({"VersionId": place.version} if place.version else {})} for place in together]
+        if named:
+            response = client.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
+            refused = {error["Key"]: error.get("Code", "no code") for error in response.get("Errors", [])}
+            codes |= {place: refused[place.key] for place in together if place.key in refused}
+        for place in places:
+            if place.bucket == bucket and XML_CANNOT_CARRY.search(place.key):
+                version: Any = {"VersionId": place.version} if place.version else {}
+                client.delete_object(Bucket=bucket, Key=place.key, **version)
+    return [codes.get(place) for place in places]
+
+
+def _abort_uploads(client: "S3Client", quarantine: Quarantine, *, before: datetime) -> int:
+    aborted = 0
+    for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=quarantine.bucket, Prefix=quarantine.prefix):
+        for upload in page.get("Uploads", []):
+            if upload["Initiated"] < before:
+                client.abort_multipart_upload(Bucket=quarantine.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                aborted += 1
+    return aborted
+
+
+def _record(file: Path, lines: Sequence[dict[str, Any]], codes: Sequence[str | None], *, at: datetime) -> None:
+    said = [{"outcome": "failed" if code else "purged", "code": code, "at": at} for code in codes]
+    table = pa.Table.from_pylist([{**line, **what} for line, what in zip(lines, said, strict=True)], schema=PURGED)
+    with written_whole(file) as unfinished:
+        pq.write_table(table, unfinished, compression="zstd")
+
+
+def _totals(folder: Path) -> dict[str, Amount]:
+    files = sorted(str(path) for path in folder.glob("*.parquet"))
+    if not files:
+        return {}
+    with duck(folder) as connection:
+        return {outcome: Amount(objects, size) for outcome, objects, size in rows(connection, TOTALS, {"files": files})}

@@ -1,0 +1,47 @@
+"""What can become of one key that is to be brought back, and how that is counted.
+
+| outcome | meaning |
+|---|---|
+| restored | the planned object is current again |
+| newer | another object has the key now: left alone |
+| deleted_again | a later delete marker hides it: left alone |
+| lost | the version, or the copy in quarantine, is gone; or its marker has no id of its own (`null`: versioning was suspended) |
+| refused | the store would not remove the marker, or not copy: code says how |
+| unknown | gone with a marker that may be the application's: left alone, unless asked for with the key or `--include-unknown` |
+| asked | the restore did not get as far as looking: run it again |
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+Restored = Literal["restored", "newer", "deleted_again", "lost", "refused", "unknown"]
+
+Line = dict[str, Any]
+"""What the ledger says of one key: key, etag, size, last_modified, version_id, outcome, copy, copy_version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`code`: the store's, where it refused. `etag`: of what stands there now, where the store gave what came back another one."""
+
+    outcome: Restored | Literal["asked"]
+    code: str | None = None
+    etag: str | None = None
+
+
+ASKED = Result("asked")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreTotals:
+    restored: int
+    newer: int
+    deleted_again: int
+    lost: int
+    refused: int
+    unknown: int
+
+    @classmethod
+    def of(cls, counted: Counter[str]) -> Self:
+        return cls(**{outcome: counted[outcome] for outcome in get_args(Restored)})
