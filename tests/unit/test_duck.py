@@ -11,7 +11,7 @@ from orphan_pipeline.duck import arrow_batches, arrow_table, control_group_limit
 
 def test_memory_is_bounded_and_times_are_utc(tmp_path: Path) -> None:
     with duck(tmp_path, memory_bytes=300 * 2**20) as connection:
-        assert rows(connection, "SELECT current_setting('memory_limit'), current_setting('TimeZone')") == [("262.0 MiB", "UTC")]
+        assert rows(connection, "SELECT current_setting('memory_limit'), current_setting('TimeZone')") == [("240.0 MiB", "UTC")]
         assert rows(connection, "SELECT make_timestamptz(2026, 11, 21, 12, 0, 0)") == [(datetime(2026, 11, 21, 12, tzinfo=UTC),)]
     with duck(tmp_path) as connection:
         [(limit,)] = rows(connection, "SELECT current_setting('memory_limit')")
@@ -71,5 +71,5 @@ def test_the_limits_of_control_groups_count(tmp_path: Path, files: dict[str, str
 
 
 def test_a_small_memory_gets_fewer_threads(tmp_path: Path) -> None:
-    with duck(tmp_path, memory_bytes=200 * 2**20) as connection:
+    with duck(tmp_path, memory_bytes=100 * 2**20) as connection:
         assert rows(connection, "SELECT current_setting('threads')") == [(1,)]
