@@ -1,6 +1,7 @@
 """All SQL of the orphan stage, over four views: `inventory` and `refs` (each with the place of its rows in their files), `previous` (the
-orphan set of the last accepted sweep) and `restored` (what was brought back and not released since). Follow one object: not referenced, whom it resembles,
-seen before, why not yet. Which views make keys resemble each other stands in lax.py; plans are cut into chunks in files.py."""
+orphan set of the last accepted sweep) and `restored` (what was brought back and not released since). Follow one object: not referenced,
+whom it resembles, seen before, why not yet. Which views make keys resemble each other stands in lax.py; plans are cut into chunks in
+files.py."""
 
 NO_PREVIOUS = """
 SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_modified,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from orphan_pipeline.deletion.ledger import Ledger
-from orphan_pipeline.deletion.selection import may_own
+from orphan_pipeline.deletion.undo.selection import may_own
 from orphan_pipeline.lake.layout import BucketLake
 
 

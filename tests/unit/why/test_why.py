@@ -11,7 +11,7 @@ from sweep_files import DAY, NOON, bucket_settings, publish
 
 from orphan_pipeline.cli.main import main
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
-from orphan_pipeline.deletion.restore_notes import NOTE, RestoreNote
+from orphan_pipeline.deletion.undo.notes import NOTE, RestoreNote
 from orphan_pipeline.lake.files import sha256_of, write_document
 from orphan_pipeline.lake.layout import BucketLake, Lake
 from orphan_pipeline.orphans import forms
