@@ -282,8 +282,10 @@ MISTAKES = [
     ("mode: dry_run", "concurrency: 0", "18: buckets.media.deletion.concurrency: found 0, expected a whole number from 1 to 32"),
     ("mode: dry_run", 'not_after: "24:00"',
      """18: buckets.media.deletion.not_after: found '24:00', expected an hour of the day such as "06:00\""""),
-    ("mode: dry_run", "recheck_max_age: 15m", "18: buckets.media.deletion.recheck_max_age: found '15m', "
-     "but asking the databases again before a chunk does not exist yet: leave it out"),
+    ("mode: dry_run", "recheck_max_age: 7h",
+     "18: buckets.media.deletion.recheck_max_age: found '7h', expected a duration from 10s to 6h"),
+    ("mode: dry_run", "after_chunk: [nothing]",
+     "18: buckets.media.deletion.after_chunk[0]: found 'nothing', expected module:function"),
     ('"0 2 * * *"', '"@daily"', "20: schedule.cron: found '@daily', expected five fields such as 0 2 * * *"),
     ('"0 2 * * *"', '"0 25 * * *"', "20: schedule.cron: found '0 25 * * *', "
      "expected for the hour 0 to 23, *, or lists, ranges and steps (not '25')"),

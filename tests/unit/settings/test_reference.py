@@ -25,7 +25,7 @@ def test_the_document_is_what_the_model_gives() -> None:
 
 def test_every_setting_has_a_meaning_and_a_row() -> None:
     models = _models(Spot(Settings))
-    assert len(models) == 14
+    assert len(models) == 16
     for model in models:
         for name, field in fields(model).items():
             assert field.description, (model, name)
