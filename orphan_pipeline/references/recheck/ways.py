@@ -33,9 +33,9 @@ KEYS_EXPLAINED = 1000
 KEYS_A_STATEMENT = 8000
 """Reading a narrowed source costs 40 ms of ours whatever it gives. Where the planner finds a pass cheaper for so many, it is."""
 
-DEAREST = 0.5
-"""An index that leaves more than this share of the whole pass's cost to be paid is no help. Not asked of containments, one by one: of
-those the planner knows nothing and supposes a thousandth of the table each."""
+DEAREST = 0.9
+"""An index that leaves more than this share of the whole pass to be paid is no help, or finds something else than keys. Not asked of
+containments, one by one: of those the planner knows nothing and supposes a thousandth of the table each."""
 
 BY_INDEX = frozenset({"Index Scan", "Index Only Scan", "Bitmap Index Scan", "Tid Scan", "Bitmap Heap Scan"})
 

@@ -289,6 +289,10 @@ MISTAKES = [
      """18: buckets.media.deletion.not_after: found '24:00', expected an hour of the day such as "06:00\""""),
     ("mode: dry_run", "recheck_max_age: 1s",
      "18: buckets.media.deletion.recheck_max_age: found '1s', expected a duration from 10s to 6h"),
+    ("mode: dry_run", "recheck_max_age: 7h",
+     "18: buckets.media.deletion.recheck_max_age: found '7h', expected a duration from 10s to 6h"),
+    ("mode: dry_run", "after_chunk: [nothing]",
+     "18: buckets.media.deletion.after_chunk[0]: found 'nothing', expected module:function"),
     ('"0 2 * * *"', '"@daily"', "20: schedule.cron: found '@daily', expected five fields such as 0 2 * * *"),
     ('"0 2 * * *"', '"0 25 * * *"', "20: schedule.cron: found '0 25 * * *', "
      "expected for the hour 0 to 23, *, or lists, ranges and steps (not '25')"),
