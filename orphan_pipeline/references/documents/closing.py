@@ -5,12 +5,13 @@ array exactly what it should. Its keys are then taken in one step. A document th
 element; so closing may be too strict, never too lax. tests/integration/references holds the two against each other.
 
 A statement gives one row for many: cells, row ids, how many rows there were, and how long the cells are together. A cell is a JSON array of
-the row's keys, or `!` and a problem. Where one array with one path is all that there is, whether the keys are strings is not asked here:
-who reads the cells sees that for nothing.
+the row's keys, `!` and a problem, or `?`. Where one array with one path is all that there is, whether the keys are strings is not
+asked here: who reads the cells sees that for nothing.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from psycopg import sql
 
@@ -20,13 +21,20 @@ from orphan_pipeline.references.documents.verdicts import document_verdicts
 CELLS_APART = "\n"
 IDS_APART = "\x1f"
 PROBLEM_MARK = "!"
+OPEN_MARK = "?"
+
+Way = Literal["whole", "mixed", "each"]
+"""How a window's documents are accounted for: as a whole, where one that does not close gives only `?`; as a whole, and element by element
+where one does not close; or each element by element. The shorter the statement, the less its planning costs: that is most of its time."""
+
+WAYS: tuple[Way, ...] = ("whole", "mixed", "each")
 
 # Fences: without OFFSET 0 the planner writes each expression out for each time that it is named.
 WINDOW = """
 SELECT CASE WHEN {unlimited} OR sum(octet_length(answer.cell)) <= {most}
             THEN convert_to(string_agg(answer.cell, {cells_apart}), 'UTF8') END,
        CASE WHEN {unlimited} OR sum(octet_length(answer.cell)) <= {most}
-            THEN convert_to(string_agg(translate(answer.row_id, {ids_apart}, ' '), {ids_apart}), 'UTF8') END,
+            THEN convert_to(string_agg({row_id}, {ids_apart}), 'UTF8') END,
        count(*), coalesce(sum(octet_length(answer.cell)), 0)::bigint
 FROM (SELECT source.row_id, {cell} AS cell FROM {source} AS source) AS answer
 """
@@ -58,13 +66,20 @@ class WindowShape:
     root: Node
     types: tuple[str, ...]
 
-    def statement(self, where: sql.Composable, *, most: int | None, element_by_element: bool = False) -> sql.Composed:
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """In the order in which they are worth trying."""
+        return WAYS if _can_close(self.root, self.types) else WAYS[-1:]
+
+    def statement(self, where: sql.Composable, *, most: int | None, way: Way = "mixed") -> sql.Composed:
         """One row: cells and row ids as bytes (null when there is no row, or when the cells are longer than `most` bytes), count, length.
         `where` is a condition on the table's rows."""
         rows = sql.SQL(ROWS).format(row_id=self.row_id, document=self.document, rows=self.rows(where))
-        slow = sql.SQL(SLOW_CELL).format(mark=sql.Literal(PROBLEM_MARK), verdicts=document_verdicts(self.root, self.types))
+        slow: sql.Composable = sql.Literal(OPEN_MARK)
+        if way != "whole":
+            slow = sql.SQL(SLOW_CELL).format(mark=sql.Literal(PROBLEM_MARK), verdicts=document_verdicts(self.root, self.types))
         arrays = self.root.inner
-        if element_by_element or not _can_close(self.root, self.types):
+        if way == "each":
             cell, source = slow, rows
         else:
             lookups = [sql.SQL("{} AS {}").format(_at("rows", array.step), _name(n)) for n, array in enumerate(arrays)]
@@ -81,14 +96,15 @@ class WindowShape:
             most=sql.Literal(most or 0),
             cells_apart=sql.Literal(CELLS_APART),
             ids_apart=sql.Literal(IDS_APART),
+            # An id that holds what stands between ids shows by their number.
+            row_id=sql.SQL("answer.row_id" if way == "whole" else "translate(answer.row_id, {}, ' ')").format(sql.Literal(IDS_APART)),
         )
 
 
 def _can_close(root: Node, types: Sequence[str]) -> bool:
-    """Strings only: a number's text would have to be made. Where the document itself may be the key there is nothing to save. Where an
-    element may be an array, or hold a key, a path in lax mode would find the keys of both."""
-    mixed = any(node.keys and any(array.step == "$" for array in node.inner) for node in root.below())
-    return tuple(types) == ("string",) and "$" not in root.keys and not mixed
+    """Strings only: a number's text would have to be made. Where the document itself may be the key there is nothing to save, and where an
+    element may be an array a filter in lax mode looks into it, not at it."""
+    return tuple(types) == ("string",) and "$" not in root.keys and all(node.step != "$" for top in root.inner for node in top.below())
 
 
 def _single(root: Node) -> Node | None:
@@ -163,10 +179,8 @@ def _arrays_close(root: Node) -> list[sql.Composable]:
     for n, top in enumerate(root.inner):
         for node in (top, *top.below()):
             elements = _within(top, node)
-            bad = [jsonpath(f"{elements} ? (!({_good(node)}))")]
-            if not any(array.step == "$" for array in node.inner):
-                # A filter in lax mode looks into an element that is an array, not at it.
-                bad.append(jsonpath(f'{elements}.type() ? (@ == "array")'))
+            # A filter in lax mode looks into an element that is an array, not at it.
+            bad = [jsonpath(f"{elements} ? (!({_good(node)}))"), jsonpath(f'{elements}.type() ? (@ == "array")')]
             conditions += [sql.SQL("NOT coalesce(jsonb_path_exists({}, {}), false)").format(_array("source", n), path) for path in bad]
     return conditions
 
@@ -179,8 +193,6 @@ def _good(node: Node) -> str:
     yields += [f"exists({_from_element(array.step)})" for array in node.inner]
     within = ['@.type() == "object"', *places, *([] if node.may_lack else [f"({' || '.join(yields)})"] if yields else ["1 == 2"])]
     either = [f"({' && '.join(within)})", *([whole] if whole else [])]
-    if any(array.step == "$" for array in node.inner):
-        either.append('(@.type() == "array")')
     return " || ".join(either)
 
 

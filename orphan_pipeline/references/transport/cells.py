@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orphan_pipeline.references.documents.closing import CELLS_APART, IDS_APART, PROBLEM_MARK
+from orphan_pipeline.references.documents.closing import CELLS_APART, IDS_APART, OPEN_MARK, PROBLEM_MARK
 from orphan_pipeline.references.transport.extracted import RAW, BadRow, Extracted
 
 QUOTE, BRACKET, SLASH, LINE = b'"'[0], b"["[0], b"/"[0], CELLS_APART.encode()[0]
@@ -26,7 +26,7 @@ Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class NotAllKeys(Exception):
-    """An array holds something that is no key: its row must be looked at element by element."""
+    """An array holds something that is no key, a document did not close, or an id cannot be told from the next: to be asked otherwise."""
 
 
 def read_cells(cells: bytes, ids: bytes, rows: int) -> Extracted:
@@ -35,7 +35,7 @@ def read_cells(cells: bytes, ids: bytes, rows: int) -> Extracted:
         cells.decode()
     row_ids = pc.split_pattern(pa.array([ids.decode()], pa.large_string()), IDS_APART).flatten().cast(pa.string())
     if len(row_ids) != rows:
-        raise AssertionError(f"{len(row_ids)} row ids for {rows} rows")  # a separator is never part of an id
+        raise NotAllKeys  # what stands between ids is part of one
     quick = None if b"\\" in cells else _quickly(cells, rows)
     raw, counts = quick if quick is not None else _line_by_line(cells, row_ids)
     values = pa.Table.from_arrays([row_ids.take(np.repeat(np.arange(rows, dtype=np.int32), counts)), raw], schema=RAW)
@@ -81,6 +81,8 @@ def _line_by_line(cells: bytes, row_ids: "pa.Array[Any]") -> "tuple[pa.Array[Any
     for n, line in enumerate(cells.decode().split(CELLS_APART)):
         if line.startswith(PROBLEM_MARK):
             raise BadRow(row_ids[n].as_py(), line.removeprefix(PROBLEM_MARK))
+        if line == OPEN_MARK:
+            raise NotAllKeys
         found = json.loads(line)
         if not all(isinstance(value, str) and value for value in found):
             raise NotAllKeys

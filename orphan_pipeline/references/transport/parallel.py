@@ -26,7 +26,7 @@ Item = Extracted | BaseException | None
 def in_parallel(read: Callable[[Connection, Put], None], connections: Sequence[Connection]) -> Iterator[Extracted]:
     """What `read` puts, called once for each connection. The first exception of any ends all; nothing is asked any more after that, and
     each connection is back at where it was before."""
-    ready: Queue[Item] = Queue(maxsize=2 * len(connections))
+    ready: Queue[Item] = Queue(maxsize=len(connections))
     enough = Event()
 
     def put(item: Item) -> bool:

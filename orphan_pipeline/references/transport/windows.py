@@ -13,14 +13,14 @@ from typing import cast
 
 from psycopg import errors, sql
 
-from orphan_pipeline.references.documents.closing import WindowShape
+from orphan_pipeline.references.documents.closing import Way, WindowShape
 from orphan_pipeline.references.sessions import Connection
 from orphan_pipeline.references.transport.cells import NotAllKeys, read_cells
 from orphan_pipeline.references.transport.extracted import RAW, Extracted
 from orphan_pipeline.references.transport.parallel import BACK_TO_SAVEPOINT, Put, in_parallel
 
-WANTED_BYTES = 1_000_000
-MOST_BYTES = 8 * WANTED_BYTES
+WANTED_BYTES = 500_000
+MOST_BYTES = 16 * WANTED_BYTES
 FIRST_BLOCKS = 16
 MOST_BLOCKS = 2_048
 BLOCKS_WORTH_A_CONNECTION = 256
@@ -89,23 +89,21 @@ class _Windows:
 
 
 class _Statements:
-    """The statements of a shape, put together once and asked for many windows."""
+    """The statements of a shape, put together once and asked for many windows. `ways` are tried in turn."""
 
     def __init__(self, shape: WindowShape, connection: Connection) -> None:
         self._first, self._end = token_hex(16), token_hex(16)
+        where = sql.SQL("ctid >= {}::tid AND ctid < {}::tid").format(sql.Literal(f"({self._first},0)"), sql.Literal(f"({self._end},0)"))
         self._texts = {
-            (quick, limited): shape.statement(
-                sql.SQL("ctid >= {}::tid AND ctid < {}::tid").format(sql.Literal(f"({self._first},0)"), sql.Literal(f"({self._end},0)")),
-                most=MOST_BYTES if limited else None,
-                element_by_element=not quick,
-            ).as_bytes(connection)
-            for quick in (True, False)
+            (way, limited): shape.statement(where, most=MOST_BYTES if limited else None, way=way).as_bytes(connection)
+            for way in shape.ways
             for limited in (True, False)
         }
+        self.ways = shape.ways
 
-    def of(self, window: Window, *, quick: bool, limited: bool) -> bytes:
+    def of(self, window: Window, *, way: Way, limited: bool) -> bytes:
         end = LAST_BLOCK if window.end is None else window.end
-        text = self._texts[quick, limited].replace(self._first.encode(), str(window.first).encode())
+        text = self._texts[way, limited].replace(self._first.encode(), str(window.first).encode())
         return text.replace(self._end.encode(), str(end).encode())
 
 
@@ -146,8 +144,8 @@ def _window(statements: _Statements, connection: Connection, window: Window) -> 
 
 def _ask(statements: _Statements, connection: Connection, window: Window, *, limited: bool) -> Extracted | None:
     """None when it is limited, and more than that."""
-    for quick in (True, False):
-        row = connection.execute(statements.of(window, quick=quick, limited=limited), binary=True).fetchone()
+    for way in statements.ways:
+        row = connection.execute(statements.of(window, way=way, limited=limited), binary=True).fetchone()
         assert row is not None  # an aggregate gives one row
         cells, ids, rows, _ = cast(tuple[bytes | None, bytes | None, int, int], row)
         if not rows:
@@ -157,6 +155,8 @@ def _ask(statements: _Statements, connection: Connection, window: Window, *, lim
         try:
             return read_cells(cells, ids, rows)
         except NotAllKeys:
-            if not quick:
+            if way == "each":
                 raise
+            if way == "whole":  # where one document did not close, more will not
+                statements.ways = tuple(other for other in statements.ways if other != "whole")
     raise AssertionError("the loop returns or raises")
