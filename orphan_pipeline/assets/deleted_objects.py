@@ -18,7 +18,8 @@ from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import Deleter, execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LEDGER
-from orphan_pipeline.deletion.newer import NewerObjects, decides_in_one_step
+from orphan_pipeline.deletion.newer.late import LateLook, uncovering
+from orphan_pipeline.deletion.newer.objects import NewerObjects, decides_in_one_step
 from orphan_pipeline.deletion.pace.pace import Pace, ceiling_of_host
 from orphan_pipeline.deletion.pace.shared import file_of
 from orphan_pipeline.deletion.permanent import UnversionedDeleter, VersionDeleter, refuse_unless_permanent_is_exact
@@ -111,6 +112,7 @@ def deleted_objects(
                 _way(resource, lake, settings, authorised) as (deleter, newer, pace),
             ):
                 refuse_if_restored(lake, authorised.manifest, authorised.plan)  # a restore may have had the ledger until now
+                again = _looked_at_again(newer, resource.get_client(), lake, authorised, context)
                 ended = execute_plan(
                     plan,
                     ledger=authorised.ledger,
@@ -120,7 +122,7 @@ def deleted_objects(
                     keys=authorised.plan.amount.objects,
                     limits=_limits(lake, settings, schedule, authorised),
                     report=context.log.info,
-                    guards=guards.guards,
+                    guards=[*guards.guards, *again],
                     newer=newer,
                     pace=pace,
                     concurrency=settings.deletion.concurrency,
@@ -172,6 +174,15 @@ def _way(
             yield UnversionedDeleter(inner=conditional, client=client, bucket=settings.bucket), None, pace
         else:
             yield conditional, markers, pace
+
+
+def _looked_at_again(
+    newer: NewerObjects | None, client: "S3Client", lake: BucketLake, authorised: Authorised, context: dg.AssetExecutionContext
+) -> list[LateLook]:
+    if newer is None:
+        return []
+    uncover = uncovering(client, authorised.ledger_plan.bucket, lake=lake, ledger=authorised.ledger, run_id=context.run.run_id)
+    return [LateLook(newer=newer, ledger=authorised.ledger, uncover=uncover, report=context.log.info)]
 
 
 def _into_quarantine(client: "S3Client", inner: Deleter, lake: BucketLake, settings: BucketSettings, *, plan: str) -> QuarantineDeleter:

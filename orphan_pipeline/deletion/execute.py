@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from orphan_pipeline.deletion.ending import Ended, Reason
 from orphan_pipeline.deletion.guards import Guard
 from orphan_pipeline.deletion.ledger import GONE, NO_MARKER, Answer, Ledger, LedgerPlan, Planned
-from orphan_pipeline.deletion.newer import NewerObjects
+from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.pace.pace import Interrupted, Pace
 from orphan_pipeline.deletion.stopping import Limits, Stop
 from orphan_pipeline.errors import Refused

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orphan_pipeline.deletion.ledger import NO_MARKER
 from orphan_pipeline.deletion.looking import Current
-from orphan_pipeline.deletion.newer import hides_newer
+from orphan_pipeline.deletion.newer.objects import hides_newer
 from orphan_pipeline.deletion.requests import ATTEMPTS_TO_REMOVE, remove_every_marker
 from orphan_pipeline.deletion.standing import current_etags, current_of
 from orphan_pipeline.deletion.undo.outcomes import Line, Restored, Result

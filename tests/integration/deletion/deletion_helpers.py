@@ -20,7 +20,7 @@ from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.guards import Guard
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
-from orphan_pipeline.deletion.newer import NewerObjects
+from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.pace.shared import file_of
 from orphan_pipeline.deletion.stopping import Limits

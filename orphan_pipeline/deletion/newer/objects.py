@@ -2,7 +2,8 @@
 
 Where a store does not decide the condition and carry out the delete in one step, a PUT in between is not refused and not lost, but lies
 behind our marker, and the application does not find what it has just written (SeaweedFS 4.48: 65 of 150 such pairs). No probe can tell
-such a store for certain, so every chunk is looked at once more after its delete, except on AWS, which promises one step.
+such a store for certain, so every chunk is looked at after its delete, except on AWS, which promises one step. What was not there yet is
+found by the second look (late.py).
 """
 
 from collections.abc import Mapping, Sequence
