@@ -18,6 +18,8 @@ from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import Deleter, execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LEDGER
+from orphan_pipeline.deletion.newer.late import LateLook, uncovering
+from orphan_pipeline.deletion.newer.objects import NewerObjects, decides_in_one_step
 from orphan_pipeline.deletion.pace.pace import Pace, ceiling_of_host
 from orphan_pipeline.deletion.pace.shared import file_of
 from orphan_pipeline.deletion.permanent import UnversionedDeleter, VersionDeleter, refuse_unless_permanent_is_exact
@@ -107,9 +109,10 @@ def deleted_objects(
                     run_id=context.run.run_id,
                     report=context.log.info,
                 ) as guards,
-                _way(resource, lake, settings, authorised) as (deleter, pace),
+                _way(resource, lake, settings, authorised) as (deleter, newer, pace),
             ):
                 refuse_if_restored(lake, authorised.manifest, authorised.plan)  # a restore may have had the ledger until now
+                again = _looked_at_again(newer, resource.get_client(), lake, authorised, context)
                 ended = execute_plan(
                     plan,
                     ledger=authorised.ledger,
@@ -119,7 +122,8 @@ def deleted_objects(
                     keys=authorised.plan.amount.objects,
                     limits=_limits(lake, settings, schedule, authorised),
                     report=context.log.info,
-                    guards=guards.guards,
+                    guards=[*guards.guards, *again],
+                    newer=newer,
                     pace=pace,
                     concurrency=settings.deletion.concurrency,
                     rest=settings.deletion.rest,
@@ -141,10 +145,10 @@ def refuse_another_mode(settings: BucketSettings, asked: str) -> None:
 @contextmanager
 def _way(
     resource: BucketResource, lake: BucketLake, settings: BucketSettings, authorised: Authorised
-) -> Iterator[tuple[Deleter, Pace | None]]:
+) -> Iterator[tuple[Deleter, NewerObjects | None, Pace | None]]:
     """How objects go in this mode, and how fast. Whatever the store must be able to do is found out before."""
     if authorised.dry_run:
-        yield pretend, None
+        yield pretend, None, None
         return
     deletion = settings.deletion
     client, once = resource.get_client(), resource.get_client_that_asks_once()
@@ -159,15 +163,26 @@ def _way(
     with (
         closing(Pace(file_of(client.meta.endpoint_url, settings.bucket), ceiling=ceiling)) as pace,
         closing(VersionedDeleter(client=client, once=prepared(once, abilities), bucket=settings.bucket, pace=pace, way=way)) as conditional,
+        closing(NewerObjects(client=client, bucket=settings.bucket)) as newer,
     ):
+        markers = newer if versioning == "enabled" and not decides_in_one_step(client.meta.endpoint_url) else None
         if deletion.mode == "quarantine":
-            yield _into_quarantine(client, conditional, lake, settings, plan=authorised.plan.digest), pace
+            yield _into_quarantine(client, conditional, lake, settings, plan=authorised.plan.digest), markers, pace
         elif deletion.mode == "permanent" and versioning == "enabled":
-            yield VersionDeleter(client=prepared(client, abilities), bucket=settings.bucket), pace
+            yield VersionDeleter(client=prepared(client, abilities), bucket=settings.bucket), None, pace
         elif deletion.mode == "permanent":
-            yield UnversionedDeleter(inner=conditional, client=client, bucket=settings.bucket), pace
+            yield UnversionedDeleter(inner=conditional, client=client, bucket=settings.bucket), None, pace
         else:
-            yield conditional, pace
+            yield conditional, markers, pace
+
+
+def _looked_at_again(
+    newer: NewerObjects | None, client: "S3Client", lake: BucketLake, authorised: Authorised, context: dg.AssetExecutionContext
+) -> list[LateLook]:
+    if newer is None:
+        return []
+    uncover = uncovering(client, authorised.ledger_plan.bucket, lake=lake, ledger=authorised.ledger, run_id=context.run.run_id)
+    return [LateLook(newer=newer, ledger=authorised.ledger, uncover=uncover, report=context.log.info)]
 
 
 def _into_quarantine(client: "S3Client", inner: Deleter, lake: BucketLake, settings: BucketSettings, *, plan: str) -> QuarantineDeleter:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from orphan_pipeline.deletion.ending import Ended, Reason
 from orphan_pipeline.deletion.guards import Guard
 from orphan_pipeline.deletion.ledger import GONE, NO_MARKER, Answer, Ledger, LedgerPlan, Planned
+from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.pace.pace import Interrupted, Pace
 from orphan_pipeline.deletion.stopping import Limits, Stop
 from orphan_pipeline.errors import Refused
@@ -104,12 +105,14 @@ def execute_plan(
     limits: Limits,
     report: Callable[[str], None],
     guards: Sequence[Guard] = (),
+    newer: NewerObjects | None = None,
     pace: Pace | None = None,
     concurrency: int = 1,
     rest: timedelta = timedelta(0),
 ) -> Ended:
     """Carries out what of the plan has no outcome yet and says how far it came and why no further; that stands in the ledger too. Every
-    chunk that was begun has its outcome there, unless an error rises: then what was known until then.
+    chunk that was begun has its outcome there, unless an error rises: then what was known until then. `newer`: who looks for objects that
+    the store hid in the moment of their delete; None where the store does not do that.
 
     Raises Refused when the ledger is not `of` this plan, when a former run of it lost an object for good, when the canary is not what
     the store said, or when a guard says so."""
@@ -120,6 +123,7 @@ def execute_plan(
         deleter=deleter,
         limits=limits,
         guards=guards,
+        newer=newer,
         pace=pace,
         rest=rest,
         progress=Progress("deletion", "keys", report, total=keys, detail=None if pace is None else pace.words),
@@ -150,6 +154,7 @@ class _Execution:
     deleter: Deleter
     limits: Limits
     guards: Sequence[Guard]
+    newer: NewerObjects | None
     pace: Pace | None
     rest: timedelta
     progress: Progress
@@ -244,6 +249,8 @@ class _Execution:
             if isinstance(error, Interrupted):
                 return
             raise
+        if self.newer is not None:
+            answered |= self._uncovered(number, sent, answered, self.newer)
         answers = [held.get(one.key) or answered[one.key] for one in planned]
         self.ledger.record(number, planned, answers, at=datetime.now(UTC))
         self._count(planned, done=True)
@@ -252,6 +259,15 @@ class _Execution:
         for guard in self.guards:
             guard.after(number, planned, answers)
         self.stopping.wait(self.rest.total_seconds())
+
+    def _uncovered(self, number: int, sent: Sequence[Planned], answered: Mapping[str, Answer], newer: NewerObjects) -> Mapping[str, Answer]:
+        """What was answered, and what is about to be uncovered, is on disk before: a run that is killed here leaves the ids of our markers,
+        and the next one looks, or a restore uncovers."""
+        self.ledger.keep(number, sent, answered, at=datetime.now(UTC))
+        hidden = newer.hidden(sent, answered)
+        if hidden:
+            self.ledger.keep(number, sent, {**answered, **hidden}, at=datetime.now(UTC))
+        return {**hidden, **newer.uncovered({**answered, **hidden})}
 
     def _may_begin(self, coming: int) -> bool:
         """Waits for the rate; the limits are looked at last, so that no chunk is begun after an hour that has come meanwhile."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -23,12 +24,13 @@ begin with `k` comes first, the next page begins beyond `k`, and its versions ap
 @dataclass(frozen=True, slots=True)
 class Current:
     """`etag` of the current object, or `marker`, the version id of the delete marker that hides the key; neither: nothing is there.
-    `behind`: the ETag of the newest version under the marker, if it was looked for and is there. `markers`: every delete marker that
-    was found on the way, current or not."""
+    `behind`: the ETag of the newest version under the marker, if it was looked for and is there, `behind_at` its LastModified. `markers`:
+    every delete marker that was found on the way, current or not."""
 
     etag: str | None = None
     marker: str | None = None
     behind: str | None = None
+    behind_at: datetime | None = None
     markers: frozenset[str] = frozenset()
 
 
@@ -48,17 +50,17 @@ def look(client: "S3Client", bucket: str, key: str) -> Current:
 def look_behind(client: "S3Client", bucket: str, key: str) -> Current:
     """A listing of the key's versions, newest first: also says what a marker hides. One request, unless the key has very many versions
     or, on a store that does not list in byte order, many other keys begin with it."""
-    marker = behind = None
+    marker = behind = at = None
     markers: frozenset[str] = frozenset()
     for entry, is_marker in _versions(client, bucket, key):
         if is_marker:
             markers |= {entry["VersionId"]}
             marker = entry["VersionId"] if entry["IsLatest"] else marker
         elif behind is None:
-            behind = entry["ETag"].strip('"')
+            behind, at = entry["ETag"].strip('"'), entry["LastModified"]
             if entry["IsLatest"]:
                 return Current(etag=behind, markers=markers)
-    return Current(marker=marker, behind=behind, markers=markers)
+    return Current(marker=marker, behind=behind, behind_at=at, markers=markers)
 
 
 def _versions(client: "S3Client", bucket: str, key: str) -> Iterator[tuple[Any, bool]]:

@@ -37,6 +37,7 @@ SERVER_FAILED = 500
 TOO_MANY = 429
 UNCONDITIONAL = "Unconditional"
 ATTEMPTS = 10
+ATTEMPTS_TO_REMOVE = 6
 LONGEST_WAIT = 20.0
 
 
@@ -132,6 +133,21 @@ def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) 
         except ClientError as error:
             refused[key] = error.response["Error"].get("Code", "no code")
     return refused
+
+
+def remove_every_marker(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str] | None:
+    """As `remove_markers`, tried again while the store is too busy; None when it stays so."""
+    left = dict(markers)
+    final: dict[str, str] = {}
+
+    def remove_the_rest() -> bool:
+        refused = remove_markers(client, bucket, left)
+        final.update({key: code for key, code in refused.items() if code not in TRY_AGAIN})
+        for key in left.keys() - refused.keys() | final.keys():
+            left.pop(key, None)
+        return bool(left)
+
+    return final if tried_until_done(remove_the_rest, attempts=ATTEMPTS_TO_REMOVE) else None
 
 
 def _delete_together(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> Mapping[str, Answer | None]:

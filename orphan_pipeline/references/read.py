@@ -2,6 +2,7 @@
 references are read, for the snapshot and wherever else they are asked for."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import duckdb
@@ -65,17 +66,26 @@ def keys_of(reading: Reading | FileReading, *, tally: Tally | None = None) -> It
     rules = key_sql(reading.source.key)
     variants, templates = variants_sql(reading.source.variants)
     query = NORMALISE.format(key=rules.key, problem=rules.problem, variants=variants)
-    with duckdb.connect(config={"memory_limit": f"{DUCKDB_BYTES // 2**20}MiB", "temp_directory": ""}) as connection:
-        teach(connection)
+    with ExitStack() as opened:
+        connection: duckdb.DuckDBPyConnection | None = None  # it takes 22 ms of a core to open, and the commonest source needs none
         for extracted in reading.extracted() if isinstance(reading, Reading) else _of_file(reading):
             counted.add(extracted)
-            keys = _plain(reading, extracted) or _keys(reading, connection, query, {**rules.parameters, **templates}, extracted.values)
+            keys = _plain(reading, extracted)
+            if keys is None:
+                connection = connection or opened.enter_context(_taught())
+                keys = _keys(reading, connection, query, {**rules.parameters, **templates}, extracted.values)
             derived = pc.sum(keys["derived"]).as_py() or 0
             foreign = extracted.values.num_rows - (keys.num_rows - derived)
             counted.derived += derived
             counted.foreign += foreign
             counted.references -= foreign
             yield keys
+
+
+def _taught() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(config={"memory_limit": f"{DUCKDB_BYTES // 2**20}MiB", "temp_directory": ""})
+    teach(connection)
+    return connection
 
 
 def _plain(reading: Reading | FileReading, extracted: Extracted) -> pa.Table | None:

@@ -26,11 +26,12 @@ class AskedAfter:
         return AskedAfter(below=below, also=tuple(sorted(chunk for chunk in also if chunk >= below)))
 
 
-def read_asked_after(ledger: Path) -> AskedAfter:
-    path = ledger / NAME
+def read_asked_after(ledger: Path, *, name: str = NAME) -> AskedAfter:
+    """`name`: of another note of the same form."""
+    path = ledger / name
     return read_document(path, AskedAfter) if path.is_file() else AskedAfter()
 
 
-def note_asked_after(ledger: Path, asked: AskedAfter) -> None:
+def note_asked_after(ledger: Path, asked: AskedAfter, *, name: str = NAME) -> None:
     """On disk when this returns."""
-    write_document(ledger / NAME, AskedAfter, asked)
+    write_document(ledger / name, AskedAfter, asked)

@@ -51,7 +51,8 @@ def restore_keys(
     restore_id: str,
     chunks: Collection[int] | None = None,
 ) -> RestoredKeys:
-    """Brings these keys back, whose outcome is in the ledger, `unknown` ones too. Takes no lock: the caller's run holds the ledger.
+    """Brings these keys back, whose outcome is in the ledger as `deleted`; one that is `unknown` may have been deleted by the application
+    itself, and stays so (rule 13). Takes no lock: the caller's run holds the ledger.
     Thread-safe; several calls may share one restore. `chunks`: the chunks that the keys are in; None: looked for in all. A key that the
     ledger does not know as deleted, or that went for good, is `lost`."""
     folder = lake.restore(restore_id)
@@ -61,7 +62,7 @@ def restore_keys(
     if lines:
         with ThreadPoolExecutor(min(REQUESTS_AT_ONCE, len(lines))) as pool:
             file = folder / f"{uuid.uuid4().hex}.parquet"
-            results = restore_lines(client, bucket, lines, include_unknown=True, file=file, pool=pool)
+            results = restore_lines(client, bucket, lines, include_unknown=False, file=file, pool=pool)
         outcomes |= {line["key"]: result.outcome for line, result in zip(lines, results, strict=True)}
     return RestoredKeys(outcomes)
 

@@ -1,6 +1,6 @@
 """Brings objects back by removing our delete markers. Only our own marker is ever removed, and only when the planned object is what it
-hides, or what stands there although the marker was left behind (SeaweedFS does that when the connection breaks); a newer object is never
-touched."""
+hides, or one that the application wrote later (newer.py), or what stands there although the marker was left behind (SeaweedFS does that
+when the connection breaks); no object is ever touched."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 from orphan_pipeline.deletion.ledger import NO_MARKER
 from orphan_pipeline.deletion.looking import Current
-from orphan_pipeline.deletion.requests import TRY_AGAIN, remove_markers, tried_until_done
+from orphan_pipeline.deletion.newer.objects import hides_newer
+from orphan_pipeline.deletion.requests import ATTEMPTS_TO_REMOVE, remove_every_marker
+from orphan_pipeline.deletion.standing import current_etags, current_of
 from orphan_pipeline.deletion.undo.outcomes import Line, Restored, Result
-from orphan_pipeline.deletion.undo.standing import current_etags, current_of
 from orphan_pipeline.deletion.wire import quickened
 from orphan_pipeline.errors import Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-ATTEMPTS = 6
 
 
 def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Executor) -> list[Result]:
@@ -33,29 +32,24 @@ def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Execu
 
 
 def _ours_to_remove(line: Line, current: Current) -> bool:
-    """Were anything else behind the marker, its removal would bring back what the application had replaced."""
+    """Were anything older behind the marker, its removal would bring back what the application had replaced."""
     ours: str | None = line["version_id"]
     if ours in NO_MARKER:  # an object can have the version id `null` too, so that removing it could remove an object
         return False
     planned_is_next = line["etag"] == (current.etag if current.marker is None else current.behind)
+    if current.marker == ours and hides_newer(current, etag=line["etag"], last_modified=line["last_modified"]):
+        return True
     return ours in current.markers and current.marker in (None, ours) and planned_is_next
 
 
 def _remove(client: "S3Client", bucket: str, markers: dict[str, str]) -> dict[str, str]:
     """Gives the store's code for each key whose marker it will not remove; the other keys go on."""
-    left = dict(markers)
-    final: dict[str, str] = {}
-
-    def remove_the_rest() -> bool:
-        refused = remove_markers(client, bucket, left)
-        final.update({key: code for key, code in refused.items() if code not in TRY_AGAIN})
-        for key in left.keys() - refused.keys() | final.keys():
-            left.pop(key, None)
-        return bool(left)
-
-    if not tried_until_done(remove_the_rest, attempts=ATTEMPTS):
-        raise Refused(f"restore: the store is still too busy to remove delete markers after {ATTEMPTS} attempts: run it again later")
-    return final
+    refused = remove_every_marker(client, bucket, markers)
+    if refused is None:
+        raise Refused(
+            f"restore: the store is still too busy to remove delete markers after {ATTEMPTS_TO_REMOVE} attempts: run it again later"
+        )
+    return refused
 
 
 def _outcome(line: Line, current: Current) -> Restored:

@@ -20,6 +20,7 @@ from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.guards import Guard
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
+from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.pace.shared import file_of
 from orphan_pipeline.deletion.stopping import Limits
@@ -99,7 +100,7 @@ def put(client: "S3Client", bucket: str, bodies: Mapping[str, bytes]) -> list[Pl
 
     def put_one(key: str) -> Planned:
         etag = client.put_object(Bucket=bucket, Key=key, Body=bodies[key])["ETag"].strip('"')
-        return Planned(key, etag, len(bodies[key]), SEEN)
+        return Planned(key, etag, len(bodies[key]), datetime.now(UTC).replace(microsecond=0))  # as SeaweedFS tells times
 
     first, *others = bodies  # SeaweedFS takes a second to begin a bucket with many at once, a fifth of one with one
     with ThreadPoolExecutor(16) as pool:
@@ -168,7 +169,14 @@ def carry_out(store: ObjectStore, bucket: str, plan: Path, folder: Path) -> None
 
 
 def execute(
-    plan: Path, ledger: Ledger, deleter: VersionedDeleter, *, prefix: str = "a/", concurrency: int = 1, guards: Sequence[Guard] = ()
+    plan: Path,
+    ledger: Ledger,
+    deleter: VersionedDeleter,
+    *,
+    prefix: str = "a/",
+    concurrency: int = 1,
+    guards: Sequence[Guard] = (),
+    newer: NewerObjects | None = None,
 ) -> Ended:
     return execute_plan(
         plan,
@@ -182,6 +190,7 @@ def execute(
         pace=deleter.pace,
         concurrency=concurrency,
         guards=guards,
+        newer=newer,
     )
 
 

@@ -139,7 +139,7 @@ def test_what_somebody_asked_for_is_held_even_if_the_restore_dies(deleted: Delet
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("orphan_pipeline.deletion.undo.standing.look", die)
+        patch.setattr("orphan_pipeline.deletion.standing.look", die)
         with pytest.raises(KeyboardInterrupt):
             deleted.restore(plan=PLAN)
     assert {one.current for one in standing(deleted.client, deleted.bucket).values()} == {one.etag for one in deleted.planned}

@@ -97,5 +97,5 @@ def _current(own: Iterable[Entry]) -> Current | None:
     etag = version["ETag"].strip('"')
     markers = frozenset(entry["VersionId"] for entry in own if entry["ETag"] is None)
     if latest["ETag"] is None:
-        return Current(marker=latest["VersionId"], behind=etag, markers=markers)
+        return Current(marker=latest["VersionId"], behind=etag, behind_at=version["LastModified"], markers=markers)
     return Current(etag=latest["ETag"].strip('"'), markers=markers)
