@@ -25,7 +25,7 @@ from orphan_pipeline.orphans.snapshot import PLAN, HoldLimits, OrphanFigures, wr
 
 HOUR = timedelta(hours=1)
 PREFIXES = ("a/", "b=1/", "b=1/é/", None)
-NAMES = ("1", "2", "é", "e\u0301", "É", "'", "A", "a", "%41", "/a", "a?v=1", " ", "+", "%2520", "\n", "😀", ".keep", "\uffff")
+NAMES = ("1", "2", "é", "e\u0301", "É", "'", "A", "a", "%41", "/a", "a?v=1", "a#1", "a#1?v", " ", "+", "%2520", "\n", "😀", ".keep", "\uffff")
 
 
 @dataclass(frozen=True, slots=True)
