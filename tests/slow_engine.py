@@ -10,6 +10,7 @@ from itertools import combinations
 from urllib.parse import unquote_to_bytes
 
 from pathspec import GitIgnoreSpec
+from slow_variants import glob_matches_slowly
 
 from orphan_pipeline.orphans.snapshot import HoldLimits
 
@@ -61,13 +62,15 @@ def slow_orphans(
     sweep_at: datetime,
     cutoff: datetime,
     limits: HoldLimits,
+    kept: AbstractSet[str] = frozenset(),
 ) -> list[Orphan]:
+    """`kept`: keys that a glob among the variants keeps."""
     brought_back: dict[tuple[str, str], datetime] = {}
     for (key, etag, _), at in restored.items():  # by content: what comes back from quarantine has a new date
         brought_back[key, etag] = max(at, brought_back.get((key, etag), at))
     orphans = []
     for stored in inventory:
-        if stored.key in references:
+        if stored.key in references or stored.key in kept:
             continue
         seen = _sighted(previous.get(stored.version), sweep_at, limits.confirmation_gap)
         written_by = stored.last_modified + (limits.multipart_grace if stored.is_multipart else timedelta())
@@ -102,6 +105,17 @@ def slow_orphans(
     _cap(orphans, limits.max_deletions)
     _cut_into_chunks(orphans)
     return orphans
+
+
+def slow_kept(inventory: Sequence[Stored], references: Sequence[tuple[str, str, bool]], globs: Mapping[str, Sequence[str]]) -> set[str]:
+    """By the rows (key, source, derived) of the references, and the templates of each source."""
+    return {
+        stored.key
+        for stored in inventory
+        for parent, source, derived in references
+        for template in globs.get(source, ())
+        if not derived and glob_matches_slowly(template, stored.key, parent)
+    }
 
 
 VIEWS = ("percent", "plus", "nfc", "case", "slashes", "host", "query")

@@ -10,7 +10,7 @@ equal have equal forms. As SQL, the only form of it in this system.
 | case | upper and lower case (and `ß` and `ss`) |
 | slashes | a key with leading slashes, or with several slashes in a row, and the key with one |
 | host | a URL, or a key behind the bucket's name or another known host, and the key |
-| query | a key with `?…` or `#…` behind it, and the key: one has what the other lacks; of two that differ in it neither stands for the other |
+| query | a key with `?…` or `#…` behind it, and the key; not two keys that differ in what each has there |
 
 Forms are compared with forms only, and never stored without `FORM_ID`: what makes them may change from version to version.
 """
