@@ -47,7 +47,7 @@ KEY = '''printf('uploads/%03d/', n % $prefixes) || md5(n::VARCHAR) || '/' ||
 INVENTORY = f'''COPY (
     SELECT {KEY} AS key, (n % 1000003)::BIGINT AS size, TIMESTAMPTZ '2026-01-01 00:00:00Z' + to_seconds(n % 10000000) AS last_modified,
            md5((n + 7)::VARCHAR) AS etag, 'STANDARD' AS storage_class, false AS is_multipart,
-           printf('uploads/%03d/', n % $prefixes) AS prefix
+           printf('uploads/%03d/', n % $prefixes) AS prefix, NULL::VARCHAR AS version_id, true AS is_latest, false AS is_delete_marker
     FROM range($objects) AS numbers(n) ORDER BY key
 ) TO $file (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 61440)'''
 REFERENCES = f'''COPY (

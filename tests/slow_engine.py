@@ -10,6 +10,7 @@ from itertools import combinations
 from urllib.parse import unquote_to_bytes
 
 from pathspec import GitIgnoreSpec
+from slow_variants import glob_matches_slowly
 
 from orphan_pipeline.orphans.snapshot import HoldLimits
 
@@ -61,20 +62,19 @@ def slow_orphans(
     sweep_at: datetime,
     cutoff: datetime,
     limits: HoldLimits,
+    kept: AbstractSet[str] = frozenset(),
 ) -> list[Orphan]:
-    forms = {
-        form: min(r for r in references if slow_form(r, limits.hosts) == form) for form in {slow_form(r, limits.hosts) for r in references}
-    }
+    """`kept`: keys that a glob among the variants keeps."""
     brought_back: dict[tuple[str, str], datetime] = {}
     for (key, etag, _), at in restored.items():  # by content: what comes back from quarantine has a new date
         brought_back[key, etag] = max(at, brought_back.get((key, etag), at))
     orphans = []
     for stored in inventory:
-        if stored.key in references:
+        if stored.key in references or stored.key in kept:
             continue
         seen = _sighted(previous.get(stored.version), sweep_at, limits.confirmation_gap)
         written_by = stored.last_modified + (limits.multipart_grace if stored.is_multipart else timedelta())
-        resembles = forms.get(slow_form(stored.key, limits.hosts))
+        resembles = min((r for r in references if slow_alike(stored.key, r, limits.hosts)), default=None)
         orphan = Orphan(
             stored=stored,
             seen=seen,
@@ -107,6 +107,17 @@ def slow_orphans(
     return orphans
 
 
+def slow_kept(inventory: Sequence[Stored], references: Sequence[tuple[str, str, bool]], globs: Mapping[str, Sequence[str]]) -> set[str]:
+    """By the rows (key, source, derived) of the references, and the templates of each source."""
+    return {
+        stored.key
+        for stored in inventory
+        for parent, source, derived in references
+        for template in globs.get(source, ())
+        if not derived and glob_matches_slowly(template, stored.key, parent)
+    }
+
+
 VIEWS = ("percent", "plus", "nfc", "case", "slashes", "host", "query")
 
 
@@ -136,7 +147,19 @@ def slow_form(key: str, hosts: Sequence[str], views: Collection[str] = VIEWS) ->
 def slow_views(one: str, other: str, hosts: Sequence[str]) -> str:
     """The fewest views that make the two equal; of several the first."""
     every = [views for size in range(1, len(VIEWS) + 1) for views in combinations(VIEWS, size)]
-    return "+".join(next(views for views in every if slow_form(one, hosts, views) == slow_form(other, hosts, views)))
+    return "+".join(next(views for views in every if slow_alike(one, other, hosts, views)))
+
+
+def slow_alike(one: str, other: str, hosts: Sequence[str], views: Collection[str] = VIEWS) -> bool:
+    """Equal forms; and of two that both have a query, one is the other with a query more, or in one of them something did not decode."""
+    if slow_form(one, hosts, views) != slow_form(other, hosts, views):
+        return False
+    wholes = {slow_form(key, hosts, [view for view in views if view != "query"]) for key in (one, other)}
+    if "query" not in views or len(wholes) == 1:
+        return True
+    short, long = sorted(wholes, key=len)
+    undecoded = "percent" in views and re.search("%[0-9A-Fa-f]{2}", f"{short} {long}")
+    return bool(undecoded) or (long.startswith(short) and long[len(short)] in "?#")
 
 
 def _decoded(text: str) -> str:

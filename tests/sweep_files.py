@@ -83,10 +83,12 @@ def publish(
     last_modified: datetime = NOON - 100 * DAY,
     inventory: bool = True,
     derived: bool = False,
+    globs: Sequence[str] = (),
 ) -> Manifest:
     """A whole sweep of a bucket that holds `orphans` and `referenced`, whose databases name `referenced` and `gone`. Where no sweep was
     accepted before, it is approved as the `baseline`, as an operator would, and nothing else about it. Without `inventory` the
-    sweep has one already. With `derived`, `gone` are keys that were made by a template."""
+    sweep has one already. With `derived`, `gone` are keys that were made by a template; `globs` are
+    templates of every source."""
     at = started_at or datetime.now(UTC)
     settings = settings or bucket_settings()
     sweep = lake.sweep(sweep_id)
@@ -95,7 +97,9 @@ def publish(
     rows = [(key, source, derived and key in gone) for key in [*referenced, *gone] for source in sources]
     put_references(sweep, rows)
     count = len(referenced) + len(gone)
-    write_document(sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources))
+    write_document(
+        sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources, globs)
+    )
     with sweep.writing("dangling") as folder:
         dangling = with_what_is_missed(lake, sweep, write_dangling(sweep, folder), at=at, undo_window=settings.deletion.undo_window)
         write_document(folder / FIGURES, DanglingFigures, dangling)
@@ -126,7 +130,7 @@ def listed(keys: Sequence[str], *, last_modified: datetime) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=LISTED)
 
 
-def _reference_figures(at: datetime, count: int, sources: Sequence[str]) -> ReferenceFigures:
+def _reference_figures(at: datetime, count: int, sources: Sequence[str], globs: Sequence[str]) -> ReferenceFigures:
     cut = CutFigures(
         database="app",
         snapshot_at=at,
@@ -141,7 +145,9 @@ def _reference_figures(at: datetime, count: int, sources: Sequence[str]) -> Refe
         snapshot_at=at,
         cuts=(cut,),
         sources=tuple(
-            SourceFigures(name=name, database="app", rows=count, references=count, derived=0, without_key=0, seconds=0.1)
+            SourceFigures(
+                name=name, database="app", rows=count, references=count, derived=0, without_key=0, seconds=0.1, globs=tuple(globs)
+            )
             for name in sources
         ),
     )

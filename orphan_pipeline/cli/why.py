@@ -83,6 +83,8 @@ def lines(story: Story) -> list[str]:
     shown = len(story.references.exact) + len(story.references.resembling)
     if story.references.counted > shown:
         told.append(f"and {story.references.counted - shown:,} references more")
+    if story.kept_by is not None:
+        told.append(f"variant: {story.kept_by.template!r} of {story.kept_by.source}, filled with {story.kept_by.parent!r}, matches it")
     if story.orphan is not None:
         seen = story.orphan
         told.append(f"seen as an orphan since {_time(seen.first_seen)}, {seen.sightings} time(s), last counted {_time(seen.sighted_at)}")

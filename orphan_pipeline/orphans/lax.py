@@ -10,7 +10,7 @@ equal have equal forms. As SQL, the only form of it in this system.
 | case | upper and lower case (and `ß` and `ss`) |
 | slashes | a key with leading slashes, or with several slashes in a row, and the key with one |
 | host | a URL, or a key behind the bucket's name or another known host, and the key |
-| query | a key with `?…` or `#…` behind it, and the key |
+| query | a key with `?…` or `#…` behind it, and the key; not two keys that differ in what each has there |
 
 Forms are compared with forms only, and never stored without `FORM_ID`: what makes them may change from version to version.
 """
@@ -82,6 +82,37 @@ def with_form(relation: str, hosts: Sequence[str], views: Collection[View] = VIE
         query = f"SELECT * REPLACE ({stage} AS form) FROM ({query})"
     plain = "lower(key)" if "case" in views else "key"
     return f"SELECT * REPLACE (coalesce(form, {plain}) AS form) FROM ({query})", parameters
+
+
+def with_forms(relation: str, hosts: Sequence[str], views: Collection[View] = VIEWS) -> tuple[str, dict[str, str]]:
+    """As `with_form`, and `whole`: the form under the same views but `query`. Names with a `#` share their form by the thousand;
+    `alike_sql` and `BEFORE_A_QUERY` tell by `whole` which of them differ in more than that one has a query."""
+    of_all, _ = with_form(relation, hosts, [view for view in views if view != "query"])
+    return with_form(f"(SELECT * RENAME (form AS whole) FROM ({of_all}))", hosts, views)
+
+
+BEFORE_A_QUERY = """
+CASE WHEN contains(whole, '?') OR contains(whole, '#')
+     THEN list_transform(list_filter(range(1, length(whole) + 1), lambda n: whole[n] IN ('?', '#')), lambda n: left(whole, n - 1))
+     ELSE [] END
+"""
+"""What `whole` can be a query of: all that stands before one of its `?` and `#`."""
+
+NOT_DECODED = "%[0-9A-Fa-f]{2}"
+"""An escape in `whole` belongs to a value that did not decode. Without its query it might: then only the forms can be compared."""
+
+
+def alike_sql(one: str, other: str, views: Collection[View] = VIEWS) -> str:
+    """Whether these views make the keys of two rows with forms equal. `query` does if one key is the other and a query behind it."""
+    alike = f"{one}.form = {other}.form"
+    if "query" not in views:
+        return alike
+    wholes = f"{one}.whole", f"{other}.whole"
+    ways = ["{} = {}".format(*wholes)]
+    ways += [f"starts_with({long}, {short} || '{sign}')" for long, short in (wholes, wholes[::-1]) for sign in "?#"]
+    if "percent" in views:
+        ways += [f"regexp_matches({whole}, '{NOT_DECODED}')" for whole in wholes]
+    return f"{alike} AND ({' OR '.join(ways)})"
 
 
 def _spaced(views: Collection[View]) -> str:

@@ -76,32 +76,64 @@ SHARING = "SELECT count(*) FROM sharing"
 
 CANDIDATES = """
 CREATE TEMP TABLE candidates AS
-SELECT DISTINCT key, form FROM ({with_form})
+SELECT DISTINCT key, form, whole FROM ({with_forms})
 """
 CANDIDATE_KEYS = "(SELECT key FROM refs SEMI JOIN sharing USING ({place}))"
+
+# The join of orphans and references goes by hashes; this goes by the keys themselves.
+REFERENCED_AFTER_ALL = """
+SELECT key FROM orphans SEMI JOIN candidates USING (key) LIMIT 1
+"""
+
+SHARERS = """
+CREATE TEMP TABLE sharers AS
+SELECT key, form, whole FROM ({with_forms})
+"""
+SHARING_ORPHANS = """(
+    SELECT key FROM (SELECT key, hash(form) AS form FROM ({with_form})) SEMI JOIN (SELECT hash(form) AS form FROM candidates) USING (form)
+)"""
 
 NOTHING_RESEMBLES = """
 CREATE TEMP TABLE resembling (key VARCHAR, resembles VARCHAR, "view" VARCHAR)
 """
+# Only ever equal texts are joined, each with one reference: thousands of names with a `#` that share a form are not compared in pairs.
 RESEMBLING = """
 INSERT INTO resembling
-SELECT orphans.key, min(candidates.key), NULL
-FROM ({with_form}) AS orphans JOIN candidates USING (form) GROUP BY orphans.key
+WITH pairs AS (
+    SELECT sharers.key, reference
+    FROM sharers JOIN (SELECT form, whole, min(key) AS reference FROM candidates GROUP BY ALL) USING (form, whole)
+    UNION ALL
+    SELECT begun.key, reference
+    FROM (SELECT key, form, unnest({before_a_query}) AS whole FROM sharers) AS begun
+    JOIN (SELECT form, whole, min(key) AS reference FROM candidates GROUP BY ALL) USING (form, whole)
+    UNION ALL
+    SELECT sharers.key, reference
+    FROM sharers
+    JOIN (
+        SELECT form, whole, min(key) AS reference
+        FROM (SELECT key, form, unnest({before_a_query}) AS whole FROM candidates) GROUP BY ALL
+    ) USING (form, whole)
+    UNION ALL
+    SELECT sharers.key, reference
+    FROM sharers JOIN (
+        SELECT form, min(key) AS reference FROM candidates WHERE regexp_matches(whole, $not_decoded) GROUP BY form
+    ) USING (form)
+    UNION ALL
+    SELECT sharers.key, reference
+    FROM sharers JOIN (SELECT form, min(key) AS reference FROM candidates GROUP BY form) USING (form)
+    WHERE regexp_matches(sharers.whole, $not_decoded)
+)
+SELECT key, min(reference), NULL FROM pairs GROUP BY key
 """
 UNEXPLAINED = 'SELECT count(*) FROM resembling WHERE "view" IS NULL'
 EXPLAIN = """
 UPDATE resembling SET "view" = $views
 WHERE "view" IS NULL AND key IN (
-    SELECT key FROM (SELECT key, form FROM ({of_key})) AS one JOIN (SELECT of AS key, form FROM ({of_reference})) AS other USING (key, form)
+    SELECT one.key FROM ({of_key}) AS one JOIN ({of_reference}) AS other ON one.key = other.of AND {alike}
 )
 """
 UNEXPLAINED_KEYS = '(SELECT key FROM resembling WHERE "view" IS NULL)'
 UNEXPLAINED_REFERENCES = '(SELECT resembles AS key, key AS of FROM resembling WHERE "view" IS NULL)'
-
-# The join above goes by hashes; this goes by the keys themselves.
-REFERENCED_AFTER_ALL = """
-SELECT key FROM resembling WHERE key = resembles LIMIT 1
-"""
 
 HELD = """
 CREATE TEMP TABLE held AS

@@ -8,7 +8,7 @@ import duckdb
 
 from orphan_pipeline.duck import rows
 from orphan_pipeline.orphans import queries
-from orphan_pipeline.orphans.lax import VIEWS, View, with_form
+from orphan_pipeline.orphans.lax import BEFORE_A_QUERY, NOT_DECODED, VIEWS, View, alike_sql, with_form, with_forms
 
 
 def find_resembling(connection: duckdb.DuckDBPyConnection, forms: str, hosts: Sequence[str], *, place: str) -> None:
@@ -23,19 +23,22 @@ def find_resembling(connection: duckdb.DuckDBPyConnection, forms: str, hosts: Se
     [(sharing,)] = rows(connection, queries.SHARING)
     if not sharing:
         return
-    candidates, _ = with_form(queries.CANDIDATE_KEYS.format(place=place), hosts)
-    connection.execute(queries.CANDIDATES.format(with_form=candidates), parameters)
-    connection.execute(queries.RESEMBLING.format(with_form=relation), parameters)
+    candidates, _ = with_forms(queries.CANDIDATE_KEYS.format(place=place), hosts)
+    connection.execute(queries.CANDIDATES.format(with_forms=candidates), parameters)
     for (key,) in rows(connection, queries.REFERENCED_AFTER_ALL):
         raise RuntimeError(f"the join took {key!r} for an orphan, and a reference names it: nothing of this sweep can be used")
+    sharers, _ = with_forms(queries.SHARING_ORPHANS.format(with_form=relation), hosts)
+    connection.execute(queries.SHARERS.format(with_forms=sharers), parameters)
+    connection.execute(queries.RESEMBLING.format(before_a_query=BEFORE_A_QUERY), {"not_decoded": NOT_DECODED})
+    connection.execute("DROP TABLE sharers")
+    connection.execute("DROP TABLE candidates")
     for views in every_combination():
         if not rows(connection, queries.UNEXPLAINED)[0][0]:
             return
-        of_key, parameters = with_form(queries.UNEXPLAINED_KEYS, hosts, views)
-        of_reference, _ = with_form(queries.UNEXPLAINED_REFERENCES, hosts, views)
-        connection.execute(
-            queries.EXPLAIN.format(of_key=of_key, of_reference=of_reference), {**parameters, "views": "+".join(views)}
-        ).fetchall()
+        of_key, parameters = with_forms(queries.UNEXPLAINED_KEYS, hosts, views)
+        of_reference, _ = with_forms(queries.UNEXPLAINED_REFERENCES, hosts, views)
+        explain = queries.EXPLAIN.format(of_key=of_key, of_reference=of_reference, alike=alike_sql("one", "other", views))
+        connection.execute(explain, {**parameters, "views": "+".join(views)}).fetchall()
 
 
 def every_combination() -> list[tuple[View, ...]]:

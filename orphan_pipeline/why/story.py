@@ -19,6 +19,7 @@ from orphan_pipeline.why.sweep import (
     find_references,
     protected_by,
 )
+from orphan_pipeline.why.variants import KeptBy, kept_by_a_glob
 
 MEMORY = 512 * 2**20
 HOLDS = {
@@ -44,7 +45,8 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """`plan` is the digest of the plan that names the key in this sweep, and `history` goes over all sweeps of the lake, oldest first."""
+    """`kept_by` is only looked for where no reference has the very name of the object and no file of orphans tells of it.
+    `plan` is the digest of the plan that names the key in this sweep, and `history` goes over all sweeps of the lake, oldest first."""
 
     bucket: str
     key: str
@@ -53,6 +55,7 @@ class Story:
     object: FoundObject | None
     protected_by: str | None
     references: FoundReferences
+    kept_by: KeptBy | None
     orphan: FoundOrphan | None
     plan: str | None
     plan_expires_at: datetime | None
@@ -66,6 +69,11 @@ class Story:
         if self.references.exact:
             sources = ", ".join(sorted({reference.source for reference in self.references.exact}))
             return f"referenced by {sources}: never deleted"
+        if self.kept_by is not None:
+            kept_by = self.kept_by
+            return (
+                f"kept by {kept_by.template!r} among the variants of {kept_by.source}, for its reference {kept_by.parent!r}: never deleted"
+            )
         if self.object.prefix is None:
             return f"an orphan, held: {HOLDS['unowned']}"
         if self.orphan is None:
@@ -93,6 +101,9 @@ def tell(
         prefix = found.prefix if found else None
         references = find_references(connection, sweep, key, hosts)
         orphan = find_orphan(connection, sweep, prefix, key) if prefix is not None else None
+        globs = {source.name: source.globs for source in manifest.references.sources if source.globs}
+        unexplained = found is not None and not references.exact and orphan is None
+        kept_by = kept_by_a_glob(connection, sweep, key, globs) if unexplained else None
         history = []
         for one in manifests:
             seen = find_orphan(connection, lake.sweep(one.sweep_id), prefix, key) if prefix is not None else None
@@ -108,6 +119,7 @@ def tell(
         object=found,
         protected_by=by,
         references=references,
+        kept_by=kept_by,
         orphan=orphan,
         plan=plan.digest if plan else None,
         plan_expires_at=manifest.expires_at if plan else None,

@@ -14,7 +14,7 @@ from orphan_pipeline.duck import rows
 from orphan_pipeline.inventory.columns import CURRENT
 from orphan_pipeline.lake.layout import SweepFolder
 from orphan_pipeline.orphans.forms import forms_of
-from orphan_pipeline.orphans.lax import with_form
+from orphan_pipeline.orphans.lax import alike_sql, with_form, with_forms
 from orphan_pipeline.orphans.protection import protecting_glob
 from orphan_pipeline.orphans.resembling import every_combination
 
@@ -35,7 +35,7 @@ SELECT file_index::INTEGER AS file, file_row_number AS row
 FROM ({with_form}) WHERE form = (SELECT form FROM ({with_form_of_key})) ORDER BY file, row
 """
 REFERENCES = "(SELECT key, file_index, file_row_number FROM read_parquet($files, hive_partitioning = false))"
-EQUAL_UNDER = "SELECT (SELECT form FROM ({one})) = (SELECT form FROM ({other}))"
+EQUAL_UNDER = "SELECT {alike} FROM ({one}) AS one, ({other}) AS other"
 PROTECTED_BY = "SELECT {protected_by} FROM (SELECT $key AS key)"
 HELD = """
 SELECT * FROM read_parquet($file, hive_partitioning = false) WHERE key = $key
@@ -109,13 +109,11 @@ def find_references(connection: duckdb.DuckDBPyConnection, sweep: SweepFolder, k
         query = PLACES_WITHOUT_FORMS.format(with_form=of_reference, with_form_of_key=of_key)
         places = rows(connection, query, {**parameters, "files": files, "key": key})
     found = [FoundReference(**line) for line in _at(files, places[:MOST_REFERENCES])]
-    # A hash can be shared by strangers; these have no view.
-    resembling = [(one, _view(connection, key, one.key, hosts)) for one in found if one.key != key]
-    return FoundReferences(
-        exact=tuple(one for one in found if one.key == key),
-        resembling=tuple(replace(one, view=view) for one, view in resembling if view is not None),
-        counted=len(places),
-    )
+    exact = tuple(one for one in found if one.key == key)
+    # A hash can be shared by strangers, and a form by keys that differ in their queries; these have no view.
+    views = [(one, _view(connection, key, one.key, hosts)) for one in found if one.key != key]
+    resembling = tuple(replace(one, view=view) for one, view in views if view is not None)
+    return FoundReferences(exact=exact, resembling=resembling, counted=len(places) - len(found) + len(exact) + len(resembling))
 
 
 def _at(files: Sequence[str], places: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -138,9 +136,9 @@ def _at(files: Sequence[str], places: Sequence[tuple[int, int]]) -> list[dict[st
 def _view(connection: duckdb.DuckDBPyConnection, key: str, reference: str, hosts: Sequence[str]) -> str | None:
     """The fewest views that make the two equal."""
     for views in every_combination():
-        one, parameters = with_form(THE_KEY, hosts, views)
-        other, _ = with_form("(SELECT $reference AS key)", hosts, views)
-        query = EQUAL_UNDER.format(one=one, other=other)
+        one, parameters = with_forms(THE_KEY, hosts, views)
+        other, _ = with_forms("(SELECT $reference AS key)", hosts, views)
+        query = EQUAL_UNDER.format(one=one, other=other, alike=alike_sql("one", "other", views))
         if rows(connection, query, {**parameters, "key": key, "reference": reference}) == [(True,)]:
             return "+".join(views)
     return None

@@ -105,6 +105,22 @@ def test_a_hold_of_another_kind_does_not_use_up_the_cap(tmp_path: Path) -> None:
     assert holds_of(sweep) == {"a/1": "capped", "a/2": "capped", "a/5": "ambiguous"}
 
 
+def test_names_with_a_sign_of_a_query_resemble_what_they_are_and_not_each_other(tmp_path: Path) -> None:
+    """Thousands of files are called `invoice #n.pdf`; those that nothing references were held for good."""
+    objects = [stored(f"a/invoice #{n}.pdf") for n in range(3000)]
+    also = [stored("a/invoice "), stored("a/INVOICE #2002.pdf"), stored("a/invoice #1.pdf?v=1"), stored("a/v?v=1"), stored("a/w#1")]
+    references = [*(f"a/invoice #{n}.pdf" for n in range(0, 3000, 2)), "a/v?v=2", "a/w%231?v=2"]
+    sweep = sweep_of(tmp_path, [*objects, *also], references)
+    write(sweep)
+    assert planned_in(sweep) == sorted([*(f"a/invoice #{n}.pdf" for n in range(1, 3000, 2)), "a/invoice #1.pdf?v=1", "a/v?v=1"])
+    found = {row["key"]: (row["resembles"], row["view"]) for row in read(sweep.orphan_files()[0])}
+    assert found == {
+        "a/invoice ": ("a/invoice #0.pdf", "query"),
+        "a/INVOICE #2002.pdf": ("a/invoice #2002.pdf", "case"),
+        "a/w#1": ("a/w%231?v=2", "percent+query"),
+    }
+
+
 def test_a_join_that_lets_a_referenced_key_through_fails_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it would where both sides are hashed by two versions of a function."""
     monkeypatch.setattr(

@@ -8,9 +8,9 @@ import duckdb
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from slow_engine import slow_form, slow_views
+from slow_engine import slow_alike, slow_form, slow_views
 
-from orphan_pipeline.orphans.lax import NOT_SURELY_NFC, VIEWS, View, with_form
+from orphan_pipeline.orphans.lax import NOT_SURELY_NFC, VIEWS, View, alike_sql, with_form, with_forms
 from orphan_pipeline.orphans.resembling import every_combination
 
 HOSTS = ("acme-media", "cdn.example.com")
@@ -98,6 +98,78 @@ def test_sql_gives_the_forms_that_slow_python_gives(keys: list[str], views: tupl
     assert forms(keys, views) == [slow_form(key, HOSTS, views) for key in keys]
 
 
+def alike(one: str, other: str, views: Sequence[View] = VIEWS) -> bool:
+    of_one, parameters = with_forms("(SELECT $one AS key)", HOSTS, views)
+    of_other, _ = with_forms("(SELECT $other AS key)", HOSTS, views)
+    query = f"SELECT {alike_sql('one', 'other', views)} FROM ({of_one}) AS one, ({of_other}) AS other"
+    return connection().execute(query, {**parameters, "one": one, "other": other}).fetchall() == [(True,)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(start=keys, ends=st.tuples(keys, keys), views=st.sampled_from([VIEWS, *every_combination()]))
+@example(start="a", ends=("#1", "#2"), views=VIEWS)
+@example(start="a#1", ends=("", "?v=%FF"), views=VIEWS)
+def test_sql_finds_alike_what_slow_python_finds_alike(start: str, ends: tuple[str, str], views: tuple[View, ...]) -> None:
+    one, other = (start + end for end in ends)
+    expected = slow_alike(one, other, HOSTS, views)
+    assert (alike(one, other, views), alike(other, one, views)) == (expected, expected)
+
+
+@settings(max_examples=300, deadline=None)
+@given(key=keys, chain=st.lists(st.sampled_from(VIEWS), max_size=5))
+@example(key="%41%23b?x=%FF", chain=["query", "percent"])
+@example(key="a%2523b%3Fc?d", chain=["query", "percent", "query"])
+def test_a_key_is_alike_whatever_any_chain_of_views_makes_of_it(key: str, chain: list[View]) -> None:
+    """That it has a query, or several, and loses them on the way included."""
+    made = key
+    for view in chain:
+        made = slow_form(made, HOSTS, [view])
+    assert slow_alike(key, made, HOSTS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(key=keys, chains=st.tuples(*[st.lists(st.sampled_from(VIEWS[:-1]), max_size=3)] * 2))
+def test_whatever_chains_without_a_query_make_of_one_key_is_alike(key: str, chains: tuple[list[View], list[View]]) -> None:
+    one, other = key, key
+    for view in chains[0]:
+        one = slow_form(one, HOSTS, [view])
+    for view in chains[1]:
+        other = slow_form(other, HOSTS, [view])
+    assert slow_alike(one, other, HOSTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "reference"),
+    [
+        ("a/invoice #1.pdf", "a/invoice #2.pdf"),
+        ("a/invoice #1.pdf", "https://cdn.example.com/a/invoice%20%232.pdf"),
+        ("a/b?v=1", "a/b?v=2"),
+        ("a/b?v=1", "a/b#v=1"),
+        ("a/#1", "a/#10"),
+        ("a/b#", "a/b?"),
+        ("a/100% #1", "a/100% #2"),
+    ],
+)
+def test_two_that_differ_in_what_each_has_behind_the_sign_are_not_alike(key: str, reference: str) -> None:
+    assert forms([key]) == forms([reference])
+    assert (slow_alike(key, reference, HOSTS), alike(key, reference), alike(reference, key)) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("key", "reference"),
+    [
+        ("a/invoice", "a/invoice#1.pdf"),
+        ("a/b#1", "a/b%231?v=2"),
+        ("a/b#1", "a/b%231?v=%FF"),
+        ("a/b#1?v=2", "a/b#1"),
+        ("a/B#C d", "a/b#c+d"),
+        ("a/b#%FF", "a/b#1"),
+    ],
+)
+def test_one_that_is_the_other_and_a_query_more_is_alike(key: str, reference: str) -> None:
+    assert (slow_alike(key, reference, HOSTS), alike(key, reference), alike(reference, key)) == (True, True, True)
+
+
 @settings(max_examples=150, deadline=None)
 @given(keys=st.lists(keys, min_size=1, max_size=20), view=st.sampled_from(VIEWS))
 def test_what_one_view_makes_equal_has_one_form(keys: list[str], view: View) -> None:
@@ -127,6 +199,9 @@ def test_what_one_view_makes_equal_has_one_form(keys: list[str], view: View) -> 
         ("a/b", "a/b?v=2", "query"),
         ("a/b", "a/b#top", "query"),
         ("a/b%FF", "A/b%FF", "case"),
+        ("a/b#1", "a/b#1?v=2", "query"),
+        ("a/b#%41 c", "a/b#A+c", "percent+plus"),
+        ("a/b?C", "a/b?c", "case"),
     ],
 )
 def test_the_fewest_views_are_named(key: str, reference: str, view: str) -> None:

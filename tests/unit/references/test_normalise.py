@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_variants import glob_matches_slowly, parts_of, variants_slowly
 
 from orphan_pipeline.references.candidates import raw_candidates
 from orphan_pipeline.references.derived import glob_matches_sql
@@ -80,18 +81,6 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
     if "" in checked:
         return value, "empty"
     return value, "foreign" if foreign else None
-
-
-def variants_slowly(templates: Sequence[str], key: str) -> list[str]:
-    return [t.format(**parts_of(key)) for t in templates]
-
-
-def parts_of(key: str) -> dict[str, str]:
-    folder, slash, name = key.rpartition("/")
-    dot = name.rfind(".")
-    stem, suffix = (name[:dot], name[dot:]) if dot > 0 else (name, "")
-    above, upper_slash, _ = folder.rpartition("/")
-    return {"dir": folder + slash, "stem": stem, "suffix": suffix, "key": key, "up": above + upper_slash}
 
 
 def values_of(duck: duckdb.DuckDBPyConnection, select: str, raws: Sequence[str], parameters: dict[str, str]) -> list[tuple[object, ...]]:
@@ -267,14 +256,6 @@ GLOBS = [
     "a**{key}*",
     "{stem}--*/**",
 ]
-
-
-def glob_matches_slowly(template: str, key: str, parent: str) -> bool:
-    parts = parts_of(parent)
-    pieces = re.split(r"(\*\*?)", template)
-    meaning = {"*": "[^/]*", "**": "(?s:.*)"}
-    pattern = "".join(meaning.get(piece) or re.escape(piece.format(**parts)) for piece in pieces)
-    return re.fullmatch(pattern, key) is not None
 
 
 @st.composite

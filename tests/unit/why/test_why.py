@@ -96,6 +96,32 @@ def test_references_of_the_key_and_those_that_only_resemble_it() -> None:
     assert (gone["object"], [r["key"] for r in gone["references"]["exact"]]) == (None, ["a/gone"])
 
 
+@pytest.mark.parametrize(
+    ("key", "kept_by"),
+    [
+        ("a/kept@2x", {"source": "documents", "template": "{dir}{stem}@*", "parent": "a/kept"}),
+        ("a/kept/w/h", {"source": "documents", "template": "{key}/**", "parent": "a/kept"}),
+        ("c/b/1/w", None),
+        ("a/orphan", None),
+        ("a/Kept", None),
+    ],
+)
+def test_what_only_a_glob_of_the_variants_keeps_is_told_with_source_template_and_reference(
+    lake: BucketLake, key: str, kept_by: dict[str, str] | None
+) -> None:
+    orphans = (*ORPHANS, "a/kept@2x", "a/kept/w/h", "c/b/1/w")
+    at = NOON + 2 * DAY
+    publish(lake, "third", orphans=orphans, referenced=REFERENCED, started_at=at, globs=["{dir}{stem}@*", "{key}/**"])
+    found = told(key)
+    assert found["kept_by"] == kept_by
+    if kept_by is not None:
+        template, parent = kept_by["template"], kept_by["parent"]
+        assert found["verdict"] == f"kept by {template!r} among the variants of documents, for its reference {parent!r}: never deleted"
+        assert f"variant: {template!r} of documents, filled with {parent!r}, matches it" in run(key).stdout
+    else:
+        assert "kept by" not in found["verdict"]
+
+
 def test_forms_of_another_release_are_never_compared(lake: BucketLake, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = lake.sweep("second")
     assert forms.forms_of(sweep, ["acme-media"]) is not None
