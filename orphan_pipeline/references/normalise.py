@@ -95,11 +95,10 @@ def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
                 value = f"($prepend_{n} || {value})"
             case _:
                 assert_never(step)
-    is_foreign = " OR ".join(f"regexp_matches({text}, '{URL}')" for text in [*foreign, value])
     was_foreign = " OR ".join(f"regexp_matches({text}, '{URL}')" for text in [*foreign, *undecoded, value])
     is_empty = " OR ".join(f"{text} = ''" for text in [*empty, value])
     gone = f"CASE WHEN coalesce({was_foreign}, false) THEN 'foreign' ELSE 'undecodable' END"
-    problem = f"CASE WHEN {value} IS NULL THEN {gone} WHEN {is_empty} THEN 'empty' WHEN {is_foreign} THEN 'foreign' END"
+    problem = f"CASE WHEN {value} IS NULL THEN {gone} WHEN {is_empty} THEN 'empty' WHEN {was_foreign} THEN 'foreign' END"
     if rules.ignore_foreign is False:
         return KeySql(value, problem, parameters)
     excused = f"coalesce({was_foreign}, false)"
