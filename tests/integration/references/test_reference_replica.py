@@ -98,6 +98,8 @@ def test_what_is_no_replica_of_this_primary(
     live: Database, servers: tuple[PostgresServer, PostgresServer], postgres: PostgresServer, under_cut: DatabaseUnderCut, source: Source
 ) -> None:
     primary, standby = servers
+    with open_cut({"app": under_cut}, [source("$[*]")]):
+        """The standby has what it is asked for below."""
     for url, replica, said in [
         (live.url, postgres.url(), "not a replica of it"),
         (live.url, live.url, "its replica is no standby: promoted, or the primary's own URL?"),
