@@ -188,7 +188,8 @@ def test_races(
     assert set(back.values()) <= {"restored", "newer", "deleted_again"}
     with capsys.disabled():
         print(
-            f"{races} races, {by}: {held} held, {len(back)} brought back, {hidden} uncovered at once, {late.uncovered} later, {recheck.figures.questions} questions, seed {SEED}"
+            f"{races} races, {by}: {held} held, {len(back)} brought back, {hidden} uncovered at once, {late.uncovered} later, "
+            f"{recheck.figures.questions} questions, seed {SEED}"
         )
 
 
