@@ -22,7 +22,7 @@ from orphan_pipeline.deletion.requests import (
     tried_until_done,
 )
 from orphan_pipeline.deletion.settle import settle
-from orphan_pipeline.deletion.wire import quickened
+from orphan_pipeline.deletion.wire import quickened, seconds_on_the_wire
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -90,7 +90,7 @@ class VersionedDeleter:
                 known[key] = answers[key]  # at once: whatever breaks from here on, this marker's id is not lost
         if planned:
             slowed = sum(answer.code in TOO_BUSY for answer in answers.values())
-            self.pace.answered(keys=len(planned), refused=slowed, seconds=monotonic() - began)
+            self.pace.answered(keys=len(planned), refused=slowed, seconds=monotonic() - began, by_store=seconds_on_the_wire())
         return answers | self.settled([one for one in planned if _doubtful(answers[one.key], again=again)])
 
     def _asked(self, planned: Sequence[Planned]) -> Iterator[tuple[str, Answer | None]]:

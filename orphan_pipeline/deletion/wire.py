@@ -3,7 +3,9 @@
 errors stay botocore's. A request or an answer that is not of the plain kind is left to botocore as it is."""
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -23,6 +25,7 @@ LINE_ENDS = {"\r": "&#xD;", "\n": "&#xA;"}
 SPECIAL = re.compile("[&<>\r\n]")
 KINDS = {"Deleted": "Deleted", "Error": "Errors"}
 BOOLEAN = {"true": True, "false": False}
+_ON_THE_WIRE = threading.local()
 
 
 def quickened(client: "S3Client") -> "S3Client":
@@ -30,6 +33,7 @@ def quickened(client: "S3Client") -> "S3Client":
     events: Any = client.meta.events
     events.register_last("before-parameter-build.s3.DeleteObjects", _take_objects, unique_id=f"{OURS}-take")
     events.register_last("before-call.s3.DeleteObjects", _give_body, unique_id=f"{OURS}-give")
+    events.register_first("before-send.s3.DeleteObjects", _note_sent, unique_id=f"{OURS}-sent")
     # For all operations: only so does it come before botocore's own handler, which parses every body to see whether it is an error.
     events.register_first("before-parse.s3.*", _read_answer, unique_id=f"{OURS}-read")
     return client
@@ -68,6 +72,18 @@ def parsed(body: bytes) -> dict[str, list[dict[str, Any]]] | None:
     return found
 
 
+def seconds_on_the_wire() -> float | None:
+    """How long the last DeleteObjects request of this thread took from its first byte to the last of its answer, without what this
+    process needed to make the one and read the other; told once. None when there was none, or no answer."""
+    seconds: float | None = getattr(_ON_THE_WIRE, "seconds", None)
+    _ON_THE_WIRE.seconds = None
+    return seconds
+
+
+def _note_sent(**_: object) -> None:
+    _ON_THE_WIRE.sent, _ON_THE_WIRE.seconds = monotonic(), None
+
+
 def _escaped(text: str) -> str:
     return escape(text, LINE_ENDS) if SPECIAL.search(text) else text
 
@@ -88,7 +104,10 @@ def _give_body(params: dict[str, Any], context: dict[str, Any], **_: object) -> 
 
 
 def _read_answer(operation_model: Any, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    if operation_model.name != "DeleteObjects" or response_dict["status_code"] != OK:
+    if operation_model.name != "DeleteObjects":
+        return
+    _ON_THE_WIRE.seconds = monotonic() - _ON_THE_WIRE.sent
+    if response_dict["status_code"] != OK:
         return
     found = parsed(response_dict["body"])
     if found is not None:

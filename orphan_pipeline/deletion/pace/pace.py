@@ -18,6 +18,10 @@ FULL_REQUEST = 500
 SLOW_TIMES, SLOW_SECONDS = 3.0, 1.0
 """A full request that takes three times as long as usual, and over a second, is a sign like SlowDown: stores queue before they refuse."""
 
+LATE_IN_A_ROW = 10
+"""Before that is believed: a machine that is short of processors for a moment makes answers late too, and the store need not go slower
+for that (seen: half the rate lost beside other work)."""
+
 SMOOTHING = 0.2
 FORGETTING = 1.002
 
@@ -36,6 +40,7 @@ class Pace:
         self._shared = SharedFile(file)
         self._lock = Lock()
         self._usual = self._recent = 0.0
+        self._late = 0
         self.requests = 0
         self.slowed = 0
 
@@ -58,9 +63,10 @@ class Pace:
         if self.stopping.wait(seconds):
             raise Interrupted
 
-    def answered(self, *, keys: int, refused: int, seconds: float) -> None:
-        """What became of one request: how many of its keys the store was too busy for, and how long it took."""
-        late = self._took_too_long(keys, seconds) if not refused else False
+    def answered(self, *, keys: int, refused: int, seconds: float, by_store: float | None = None) -> None:
+        """What became of one request: how many of its keys the store was too busy for, and how long it took; `by_store`: of that on the
+        wire, if it is known."""
+        late = self._took_too_long(keys, seconds if by_store is None else by_store) if not refused else False
         with self._lock:
             self.requests += 1
             self.slowed += refused > 0
@@ -87,7 +93,12 @@ class Pace:
         with self._lock:
             self._recent += SMOOTHING * (seconds - self._recent) if self._recent else seconds
             self._usual = min(self._usual * FORGETTING, self._recent) if self._usual else self._recent
-            return self._recent > SLOW_SECONDS and self._recent > SLOW_TIMES * self._usual
+            late = min(self._recent, seconds) > max(SLOW_SECONDS, SLOW_TIMES * self._usual)
+            self._late = self._late + 1 if late else 0
+            if self._late < LATE_IN_A_ROW:
+                return False
+            self._late = 0
+            return True
 
 
 def ceiling_of_host(keys_per_second: int, *, hosts: int) -> float:

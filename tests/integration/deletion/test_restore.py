@@ -90,7 +90,7 @@ def test_newer_and_deleted_again_and_lost_are_left_alone(deleted: Deleted) -> No
 
 def test_an_older_version_is_not_brought_back_in_place_of_a_lost_one(deleted: Deleted) -> None:
     [latest] = put(deleted.client, deleted.bucket, {"a/1": b"second"})
-    deleted.delete([latest])
+    deleted.delete([replace(latest, last_modified=latest.last_modified + timedelta(seconds=5))])  # SeaweedFS tells whole seconds
     newest = deleted.client.list_object_versions(Bucket=deleted.bucket, Prefix="a/1")["Versions"][0]
     deleted.client.delete_object(Bucket=deleted.bucket, Key="a/1", VersionId=newest["VersionId"])
     assert deleted.restore(plan=PLAN) == totals(lost=1)

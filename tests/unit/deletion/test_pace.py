@@ -143,13 +143,30 @@ def test_answers_that_take_ever_longer_lower_the_rate(clock: Clock, tmp_path: Pa
     for seconds in [0.5] * 20:
         pace.answered(keys=1000, refused=0, seconds=seconds)
     assert pace.keys_per_second == START
-    for _ in range(40):
-        clock.now += 6
+    for _ in range(100):
+        clock.now += 0.6
         pace.answered(keys=1000, refused=0, seconds=5.0)
     assert pace.keys_per_second < START
     small = pace.keys_per_second
     pace.answered(keys=10, refused=0, seconds=60.0)
     assert pace.keys_per_second == small, "a canary says nothing of the time that a chunk takes"
+
+
+def test_answers_that_are_late_now_and_then_lower_nothing(clock: Clock, tmp_path: Path) -> None:
+    """As where the machine is short of processors: nine in a row, then one in time."""
+    pace = Pace(tmp_path / "pace", ceiling=10_000)
+    for seconds in [0.05] * 20 + [5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 0.05] * 20:
+        clock.now += 1
+        pace.answered(keys=1000, refused=0, seconds=seconds)
+    assert pace.keys_per_second >= START
+
+
+def test_the_time_that_counts_is_the_stores(clock: Clock, tmp_path: Path) -> None:
+    pace = Pace(tmp_path / "pace", ceiling=10_000)
+    for seconds in [0.1] * 20 + [9.0] * 200:
+        clock.now += 1
+        pace.answered(keys=1000, refused=0, seconds=seconds, by_store=0.05)
+    assert pace.keys_per_second >= START
 
 
 @settings(deadline=None)
