@@ -14,7 +14,7 @@ from orphan_pipeline.demo.servers import PostgresServer
 
 @pytest.fixture(scope="module")
 def shared(make_world: MakeWorld, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> World:
-    world = make_world(tmp_path_factory.mktemp("check"), postgres.create_database("check"))
+    world = make_world(tmp_path_factory.mktemp("check"), postgres.create_database("check"), baseline=False)
     urls = ", ".join(f"('https://cdn.example.com/m/{key}?X-Amz-Signature=hunter2')" for key in (*REFERENCED, *KEPT))
     world.run_sql(f"CREATE TABLE users (id serial PRIMARY KEY, avatar text); INSERT INTO users (avatar) VALUES {urls}, (NULL)")
     return world
@@ -64,13 +64,13 @@ def test_a_sweep_with_an_export_and_a_glob(make_world: MakeWorld, database_url: 
     legacy = {"name": "legacy", "file": f"{tmp_path}/*.parquet", "column": "path", "key": {"leading_slash": "drop"}}
     stems = {"name": "stems", "database": "app", "table": "stems", "column": "key", "variants": ["{dir}{stem}-1*{suffix}"]}
     world.change(references=[*documents, legacy, stems], safety={"min_match_rate": 0})
-    checked = say(world, "check", "--json").json["buckets"]["media"]["sources"]
+    swept = say(world, "sweep", "--json")
+    assert swept.status == 0, swept.err
+    checked = say(world, "check", "--json").json["buckets"]["media"]["sources"]  # compared with the inventory of that sweep
     assert [(one["source"], one["database"], one["rows"], one["keys"], one["match_rate"]) for one in checked[1:]] == [
         ("legacy", "file", 2, 1, 1.0),
         ("stems", "app", 1, 1, 0.0),
     ]
-    swept = say(world, "sweep", "--json")
-    assert swept.status == 0, swept.err
     found = swept.json["media"]
     assert (found["holds"], {prefix: plan["objects"] for prefix, plan in found["plans"].items()}) == ({}, {"files/": 1})
     [plan] = world.lake.glob("sweeps/*/orphans/*/plan.parquet")

@@ -21,7 +21,9 @@ def test_the_bucket_and_the_inventory_agree(moto: ObjectStore, make_bucket: Call
     for key in KEYS:
         client.put_object(Bucket=bucket, Key=key, Body=b"")
     file = tmp_path / "part-00000.parquet"
-    pq.write_table(pa.table({"key": KEYS}), file)
+    there = [True] * len(KEYS) + [True, False]
+    marker = [False] * len(KEYS) + [True, False]
+    pq.write_table(pa.table({"key": [*KEYS, "a/b", "top"], "is_latest": there, "is_delete_marker": marker}), file)
     live, listed = of_bucket(client, bucket, ["a/"]), of_inventory([str(file)], "the inventory")
     assert live.existing(ASKED) == listed.existing(ASKED) == set(KEYS)
     assert live.existing([]) == listed.existing([]) == set()

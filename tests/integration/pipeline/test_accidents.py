@@ -90,11 +90,11 @@ def test_a_source_is_forgotten_when_the_settings_are_tidied_up(world: World, gra
 
 def test_our_own_files_lie_under_the_swept_prefix(world: World, graph: Graph) -> None:
     """DuckLake 839: the catalog itself was cleaned up."""
-    world.put(".orphan_pipeline/lease.json", ".orphan_pipeline/probe")
+    world.put(".orphan_pipeline/notes.json", ".orphan_pipeline/probe")
     world.change(prefixes=["(all)"])
     assert graph.sweep().success
     assert graph.delete("(all)").success
-    assert world.listed() == (ALL - set(ORPHANS)) | {".orphan_pipeline/lease.json", ".orphan_pipeline/probe"}
+    assert world.listed() == (ALL - set(ORPHANS)) | {".orphan_pipeline/notes.json", ".orphan_pipeline/probe"}
 
 
 def test_another_owner_keeps_its_files_under_the_prefix(world: World, graph: Graph) -> None:

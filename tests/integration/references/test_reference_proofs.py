@@ -22,7 +22,7 @@ from references.conftest import Database
 
 Source = Callable[..., ReferenceSettings]
 
-SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "60"))
+SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "40"))
 ROWS = 60
 ALL = {f"k{n}" for n in range(1, ROWS + 1)}
 MOVE = "WITH moved AS (DELETE FROM {} WHERE id %% 3 = %s RETURNING *) INSERT INTO {} SELECT * FROM moved"
