@@ -26,8 +26,10 @@ RESULT = '<?xml version="1.0" encoding="UTF-8"?>\n<DeleteResult xmlns="http://s3
 VERSIONS = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<ListVersionsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
     "<IsTruncated>false</IsTruncated>"
-    "<DeleteMarker><Key>{key}</Key><VersionId>{marker}</VersionId><IsLatest>true</IsLatest></DeleteMarker>"
-    '<Version><Key>{key}</Key><VersionId>v</VersionId><IsLatest>false</IsLatest><ETag>"{etag}"</ETag></Version></ListVersionsResult>'
+    "<DeleteMarker><Key>{key}</Key><VersionId>{marker}</VersionId><IsLatest>true</IsLatest>"
+    "<LastModified>2026-11-01T00:00:00.000Z</LastModified></DeleteMarker>"
+    "<Version><Key>{key}</Key><VersionId>v</VersionId><IsLatest>false</IsLatest>"
+    '<LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>"{etag}"</ETag></Version></ListVersionsResult>'
 )
 SLOW_DOWN = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 

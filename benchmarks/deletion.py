@@ -1,5 +1,6 @@
 """Deletion beside its peers: ours with everything that a run in production has (ETag on every key, every answer read, the canary looked
-at, intent and outcome of every chunk synced to disk, the shared rate), a plain script (ThreadPoolExecutor and delete_objects, no ETag,
+at, intent and outcome of every chunk synced to disk, the shared rate; on the synthetic endpoint every key asked of a real PostgreSQL
+before and after, by index; on SeaweedFS both looks for newer objects), a plain script (ThreadPoolExecutor and delete_objects, no ETag,
 Quiet) and `s5cmd rm` (which lists and deletes). On a synthetic endpoint, on one that answers SlowDown, and on SeaweedFS. Every contender
 is a process of its own, so that its CPU time and peak memory are its own."""
 
@@ -16,13 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.delete_endpoint import ETAG
 from benchmarks.endpoint import key
 from benchmarks.listing import ENVIRONMENT, Measured, _beside_python, _measured, _medians, _run
-from orphan_pipeline.demo.servers import ObjectStore, running_seaweedfs
+from orphan_pipeline.demo.servers import ObjectStore, running_postgres, running_seaweedfs
 from orphan_pipeline.orphans.snapshot import PLAN
 
 KEYS = int(os.environ.get("BENCH_KEYS", "1000000"))
@@ -31,31 +33,55 @@ LIMITED_KEYS = int(os.environ.get("BENCH_LIMITED_KEYS", "600000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 LIMIT = 3000
 CHUNK, CANARY = 1000, 10
+ROWS = 200_000
+"""Of the table that is asked."""
+
 SEEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 OURS = """
-import sys, tempfile, time, uuid
-from contextlib import closing
-from datetime import UTC, datetime
+import sys, tempfile, time
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
+from orphan_pipeline.deletion.newer.late import LateLook, uncovering
+from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.pace.pace import Pace
+from orphan_pipeline.deletion.recheck.bring_back import bringing_back
+from orphan_pipeline.deletion.recheck.guard import Recheck
 from orphan_pipeline.deletion.stopping import Limits
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.references.cut import DatabaseUnderCut
+from orphan_pipeline.references.recheck.asking import Asker
+from orphan_pipeline.settings.model import ReferenceSettings
 import boto3
 from botocore.config import Config
-endpoint, bucket, plan, concurrency = sys.argv[1:]
+endpoint, bucket, plan, concurrency, database, looks = sys.argv[1:]
+SILENT = lambda line: None
 def client(attempts):
     return boto3.client("s3", endpoint_url=endpoint, config=Config(
         signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=32, retries={"total_max_attempts": attempts}))
-with tempfile.TemporaryDirectory(dir=Path(plan).parent) as folder:
+with tempfile.TemporaryDirectory(dir=Path(plan).parent) as folder, ExitStack() as opened:
+    lake, ledger, guards, newer = BucketLake(Path(folder) / "lake"), Ledger(Path(folder) / "ledger"), [], None
     pace = Pace(Path(folder) / "pace", ceiling=100_000)
     deleter = VersionedDeleter(client=client(5), once=client(1), bucket=bucket, pace=pace)
+    again = dict(lake=lake, ledger=ledger, run_id="bench")
     began = time.perf_counter()
-    ended = execute_plan(Path(plan), ledger=(ledger := Ledger(Path(folder) / "ledger")), run_id="bench", deleter=deleter, keys=1,
+    if database:
+        source = ReferenceSettings.model_validate(
+            {"name": "documents", "database": "app", "table": "documents", "column": "data", "json_paths": ["$.attachments[*]"]})
+        asker = opened.enter_context(Asker(databases={"app": DatabaseUnderCut(url=database)}, sources=[source], spill_under=Path(folder)))
+        guards.append(Recheck(asker=asker, plan=Path(plan), ledger=ledger, max_age=timedelta(minutes=15), keys_per_second=100_000,
+                              bring_back=bringing_back(client(5), bucket, **again), report=SILENT))
+        assert "by index" in guards[0].words[0], guards[0].words
+    if looks:
+        newer = opened.enter_context(closing(NewerObjects(client=client(5), bucket=bucket)))
+        guards.append(LateLook(newer=newer, ledger=ledger, uncover=uncovering(client(5), bucket, **again), report=SILENT))
+    ended = execute_plan(Path(plan), ledger=ledger, run_id="bench", deleter=deleter, keys=1, guards=guards, newer=newer,
                          of=LedgerPlan(bucket="bench", prefix="uploads/", sweep_id="s", digest="d", dry_run=False),
-                         limits=Limits(expires_at=datetime(9999, 1, 1, tzinfo=UTC)), report=lambda line: None, pace=pace,
+                         limits=Limits(expires_at=datetime(9999, 1, 1, tzinfo=UTC)), report=SILENT, pace=pace,
                          concurrency=int(concurrency))
     seconds = time.perf_counter() - began
     print(ledger.totals()["deleted"].objects, seconds, ended.requests, ended.slowed)
@@ -89,9 +115,9 @@ def measure() -> str:
 def _synthetic(folder: Path) -> dict[str, Any]:
     plan = _plan(folder / "synthetic.parquet", [(key(number), ETAG) for number in range(KEYS)])
     runs: dict[str, list[Measured]] = {"ours": [], "plain": [], "s5cmd": []}
-    with _endpoint(KEYS, 0) as endpoint:
+    with _endpoint(KEYS, 0) as endpoint, _database(folder) as database:
         for _ in range(ROUNDS):
-            runs["ours"].append(_ours(endpoint, "bench", plan)[0])
+            runs["ours"].append(_ours(endpoint, "bench", plan, database=database)[0])
             runs["plain"].append(_python(PLAIN, endpoint, "bench", str(plan), "8")[0])
             if (s5cmd := _program()) is not None:
                 runs["s5cmd"].append(_s5cmd(s5cmd, endpoint, "bench", KEYS))
@@ -119,7 +145,7 @@ def _seaweedfs(folder: Path) -> dict[str, Any]:
             for name in runs:
                 bucket, plan = _filled(store, folder, f"{name}-{len(runs[name])}")
                 if name == "ours":
-                    runs[name].append(_ours(store.endpoint, bucket, plan)[0])
+                    runs[name].append(_ours(store.endpoint, bucket, plan, looks=True)[0])
                 elif name == "plain":
                     runs[name].append(_python(PLAIN, store.endpoint, bucket, str(plan), "8")[0])
                 elif (s5cmd := _program()) is not None:
@@ -136,10 +162,10 @@ def _filled(store: ObjectStore, folder: Path, name: str) -> tuple[str, Path]:
         return key(number), client.put_object(Bucket=bucket, Key=key(number), Body=b"x")["ETag"].strip('"')
 
     with ThreadPoolExecutor(16) as pool:
-        return bucket, _plan(folder / f"{name}.parquet", list(pool.map(put, range(STORE_KEYS))))
+        return bucket, _plan(folder / f"{name}.parquet", list(pool.map(put, range(STORE_KEYS))), seen=datetime.now(UTC))
 
 
-def _plan(path: Path, objects: list[tuple[str, str]]) -> Path:
+def _plan(path: Path, objects: list[tuple[str, str]], *, seen: datetime = SEEN) -> Path:
     count = len(objects)
     columns: dict[str, Any] = {
         "chunk": [0 if place < CANARY else 1 + (place - CANARY) // CHUNK for place in range(count)],
@@ -149,14 +175,15 @@ def _plan(path: Path, objects: list[tuple[str, str]]) -> Path:
         "storage_class": ["STANDARD"] * count,
         "is_multipart": [False] * count,
         "sightings": [2] * count,
-        **{name: [SEEN] * count for name in ("last_modified", "first_seen", "sighted_at")},
+        **{name: [seen] * count for name in ("last_modified", "first_seen", "sighted_at")},
     }
     pq.write_table(pa.Table.from_pydict({field.name: columns[field.name] for field in PLAN}, schema=PLAN), path, compression="zstd")
     return path
 
 
-def _ours(endpoint: str, bucket: str, plan: Path) -> tuple[Measured, int, int]:
-    measured, (requests, slowed) = _python(OURS, endpoint, bucket, str(plan), "8")
+def _ours(endpoint: str, bucket: str, plan: Path, *, database: str = "", looks: bool = False) -> tuple[Measured, int, int]:
+    """`database`: where every key is asked again; `looks`: for newer objects, twice a chunk."""
+    measured, (requests, slowed) = _python(OURS, endpoint, bucket, str(plan), "8", database, "looks" if looks else "")
     return measured, int(requests), int(slowed)
 
 
@@ -180,6 +207,22 @@ def _compared(runs: dict[str, list[Measured]]) -> dict[str, Any]:
 
 def _program() -> str | None:
     return shutil.which("s5cmd") or _beside_python("s5cmd")
+
+
+@contextmanager
+def _database(folder: Path) -> Iterator[str]:
+    """A table of references to none of the keys, with the index that `check` would name."""
+    with running_postgres(folder / "postgres") as server:
+        url = server.create_database("bench")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE documents (id bigserial PRIMARY KEY, data jsonb)")
+            connection.execute(
+                "INSERT INTO documents (data) SELECT jsonb_build_object('attachments', jsonb_build_array('other/' || n)) "
+                "FROM generate_series(1, %s) AS n", [ROWS],
+            )  # fmt: skip
+            connection.execute("CREATE INDEX ON documents USING gin ((data -> 'attachments') jsonb_path_ops)")
+            connection.execute("VACUUM ANALYZE documents")
+        yield url
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 | outcome | meaning |
 |---|---|
 | restored | the planned object is current again |
-| newer | another object has the key now: left alone |
+| newer | the application wrote another object since: left alone, or uncovered where our marker hid it |
 | deleted_again | a later delete marker hides it: left alone |
 | lost | the version, or the copy in quarantine, is gone; or its marker has no id of its own (`null`: versioning was suspended) |
 | refused | the store would not remove the marker, or not copy: code says how |

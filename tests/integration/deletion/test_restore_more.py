@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def test_a_key_that_the_store_does_not_list_and_whose_version_is_gone_stays_gone
     put(world.client, world.bucket, {"a/x": b"older"})
     [planned] = put(world.client, world.bucket, {"a/x": b"planned"})
     version = world.client.head_object(Bucket=world.bucket, Key="a/x")["VersionId"]
-    world.delete([planned])
+    world.delete([replace(planned, last_modified=planned.last_modified + timedelta(seconds=5))])  # SeaweedFS tells whole seconds
     world.client.delete_object(Bucket=world.bucket, Key="a/x", VersionId=version)
     put(world.client, world.bucket, dict.fromkeys(crowd("a/x"), b"1"))
     assert world.restore(plan=PLAN).lost == 1
@@ -164,6 +165,21 @@ def test_keys_come_back_at_once_while_their_run_holds_the_ledger(world: Deleted)
     assert world.current() == {"a/1", "a/5", "a/6"}
     held = {line["key"] for file in world.lake.restored_parquet() for line in pq.read_table(file).to_pylist()}
     assert held == {"a/1", "a/5", "a/6"}
+
+
+def test_what_may_be_the_applications_own_delete_does_not_come_back_at_once(world: Deleted) -> None:
+    """Rule 13: `unknown` is never restored unasked, not even where its key is in use again; whoever called says so and ends."""
+    sure, unknown = put(world.client, world.bucket, {"a/1": b"1", "a/2": b"2"})
+    world.delete([sure])
+    world.delete([unknown], chunk=1)
+    ledger = Ledger(world.lake.ledger(PLAN, dry_run=False))
+    [(_, answer)] = ledger.recorded(1)
+    record_deletion(ledger, [unknown], [replace(answer, outcome="unknown")], chunk=1)
+    before = standing(world.client, world.bucket)
+    back = restore_keys(world.client, world.bucket, lake=world.lake, ledger=ledger, keys=["a/1", "a/2"], why="in use", restore_id="run")
+    assert (back.outcomes, back.missing) == ({"a/1": "restored", "a/2": "unknown"}, ("a/2",))
+    assert standing(world.client, world.bucket) == before | {"a/1": Standing(current=sure.etag, versions=1)}
+    assert world.restore("r2", key="a/2").restored == 1
 
 
 def held_now(lake: BucketLake, folder: Path) -> set[str]:

@@ -206,7 +206,10 @@ def test_what_cannot_be_brought_back_ends_the_run_and_is_named(world: World, out
     recheck = world.recheck()
     world.gone(recheck, 0)
     world.databases.in_use, world.outcomes = {"0/1"}, {"0/1": outcome}
-    with pytest.raises(Refused, match=rf"'0/1' became referenced by source documents .* could not be brought back \({outcome}\)"):
+    with pytest.raises(
+        Refused,
+        match=rf"'0/1' became referenced by source documents .* not be brought back \({outcome}\): orphan-pipeline restore --key '0/1'",
+    ):
         recheck.finish()
     assert len(world.back) == (1 if outcome == "unknown" else guard.ATTEMPTS), (
         "the application may be writing under the key: looked at again"
