@@ -47,7 +47,8 @@ def write_forms(connection: duckdb.DuckDBPyConnection, hosts: Sequence[str], fol
     with pq.ParquetWriter(
         path,
         schema,
-        compression={"file": "zstd", "row": "zstd", "form": "none"},
+        compression={"file": "zstd", "row": "none", "form": "none"},
+        column_encoding={"row": "DELTA_BINARY_PACKED"},
         use_dictionary=["file"],  # type: ignore[arg-type]  # pyarrow takes names too; its stub only knows the bool
         bloom_filter_options={"form": {"ndv": ROW_GROUP, "fpp": FALSE_POSITIVES}},
     ) as writer:

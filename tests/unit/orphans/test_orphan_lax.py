@@ -105,7 +105,7 @@ def alike(one: str, other: str, views: Sequence[View] = VIEWS) -> bool:
     return connection().execute(query, {**parameters, "one": one, "other": other}).fetchall() == [(True,)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(start=keys, ends=st.tuples(keys, keys), views=st.sampled_from([VIEWS, *every_combination()]))
 @example(start="a", ends=("#1", "#2"), views=VIEWS)
 @example(start="a#1", ends=("", "?v=%FF"), views=VIEWS)
