@@ -37,7 +37,9 @@ def _ours_to_remove(line: Line, current: Current) -> bool:
     if ours in NO_MARKER:  # an object can have the version id `null` too, so that removing it could remove an object
         return False
     planned_is_next = line["etag"] == (current.etag if current.marker is None else current.behind)
-    if current.marker == ours and hides_newer(current, etag=line["etag"], last_modified=line["last_modified"]):
+    # Of an `unknown` delete the marker may be the application's, which then deleted its newer object itself.
+    surely_ours = line["outcome"] == "deleted"
+    if surely_ours and current.marker == ours and hides_newer(current, etag=line["etag"], last_modified=line["last_modified"]):
         return True
     return ours in current.markers and current.marker in (None, ours) and planned_is_next
 
