@@ -46,12 +46,12 @@ from pathlib import Path
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
-from orphan_pipeline.deletion.newer.late import LateLook, uncovering
+from orphan_pipeline.deletion.newer.late import LateLook
 from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.pace.pace import Pace
-from orphan_pipeline.deletion.recheck.bring_back import bringing_back
 from orphan_pipeline.deletion.recheck.guard import Recheck
 from orphan_pipeline.deletion.stopping import Limits
+from orphan_pipeline.deletion.undo.at_once import REFERENCED_AGAIN, WRITTEN_MEANWHILE, bringing_back
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.references.cut import DatabaseUnderCut
 from orphan_pipeline.references.recheck.asking import Asker
@@ -74,11 +74,12 @@ with tempfile.TemporaryDirectory(dir=Path(plan).parent) as folder, ExitStack() a
             {"name": "documents", "database": "app", "table": "documents", "column": "data", "json_paths": ["$.attachments[*]"]})
         asker = opened.enter_context(Asker(databases={"app": DatabaseUnderCut(url=database)}, sources=[source], spill_under=Path(folder)))
         guards.append(Recheck(asker=asker, plan=Path(plan), ledger=ledger, max_age=timedelta(minutes=15), keys_per_second=100_000,
-                              bring_back=bringing_back(client(5), bucket, **again), report=SILENT))
+                              bring_back=bringing_back(client(5), bucket, REFERENCED_AGAIN, **again), report=SILENT))
         assert "by index" in guards[0].words[0], guards[0].words
     if looks:
         newer = opened.enter_context(closing(NewerObjects(client=client(5), bucket=bucket)))
-        guards.append(LateLook(newer=newer, ledger=ledger, uncover=uncovering(client(5), bucket, **again), report=SILENT))
+        bring_back = bringing_back(client(5), bucket, WRITTEN_MEANWHILE, **again)
+        guards.append(LateLook(newer=newer, ledger=ledger, bring_back=bring_back, report=SILENT))
     ended = execute_plan(Path(plan), ledger=ledger, run_id="bench", deleter=deleter, keys=1, guards=guards, newer=newer,
                          of=LedgerPlan(bucket="bench", prefix="uploads/", sweep_id="s", digest="d", dry_run=False),
                          limits=Limits(expires_at=datetime(9999, 1, 1, tzinfo=UTC)), report=SILENT, pace=pace,

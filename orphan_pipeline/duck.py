@@ -1,7 +1,7 @@
 """Opens DuckDB the one way it is opened here: bounded memory, a spill folder, UTC. Queries live with the stages that ask them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,17 @@ def duck(spill_under: Path, *, memory_bytes: int | None = None) -> Iterator[duck
         [(threads,)] = connection.execute("SELECT current_setting('threads')").fetchall()
         connection.execute("SET threads = $threads", {"threads": max(1, min(threads, memory // BYTES_A_THREAD))})
         yield connection
+
+
+def view_files(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[str], columns: Mapping[str, str]) -> None:
+    """A view of these columns (name and type) over Parquet files of the lake, or over nothing where there is no file yet."""
+    if files:
+        # As a relation, since a view takes no parameters. hive_partitioning would take a folder `key=a` above the lake for a column.
+        relation = connection.read_parquet(list(files), union_by_name=True, hive_partitioning=False)
+    else:
+        nothing = ", ".join(f'NULL::{kind} AS "{column}"' for column, kind in columns.items())
+        relation = connection.sql(f"SELECT {nothing} WHERE false")
+    relation.project(", ".join(f'"{column}"' for column in columns)).create_view(name)
 
 
 def rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:

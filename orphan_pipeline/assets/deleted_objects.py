@@ -18,7 +18,7 @@ from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import Deleter, execute_plan, pretend
 from orphan_pipeline.deletion.ledger import LEDGER
-from orphan_pipeline.deletion.newer.late import LateLook, uncovering
+from orphan_pipeline.deletion.newer.late import LateLook
 from orphan_pipeline.deletion.newer.objects import NewerObjects, decides_in_one_step
 from orphan_pipeline.deletion.pace.pace import Pace, ceiling_of_host
 from orphan_pipeline.deletion.pace.shared import file_of
@@ -28,6 +28,7 @@ from orphan_pipeline.deletion.quarantine.deleter import QuarantineDeleter
 from orphan_pipeline.deletion.quarantine.place import Quarantine, remember
 from orphan_pipeline.deletion.quarantine.preflight import tried_quarantine
 from orphan_pipeline.deletion.stopping import Limits, Window
+from orphan_pipeline.deletion.undo.at_once import WRITTEN_MEANWHILE, bringing_back
 from orphan_pipeline.deletion.undo.notes import refuse_if_restored
 from orphan_pipeline.deletion.undo.renamed import refuse_if_renamed
 from orphan_pipeline.deletion.undo.selection import beginning_of
@@ -181,8 +182,9 @@ def _looked_at_again(
 ) -> list[LateLook]:
     if newer is None:
         return []
-    uncover = uncovering(client, authorised.ledger_plan.bucket, lake=lake, ledger=authorised.ledger, run_id=context.run.run_id)
-    return [LateLook(newer=newer, ledger=authorised.ledger, uncover=uncover, report=context.log.info)]
+    bucket, ledger = authorised.ledger_plan.bucket, authorised.ledger
+    bring_back = bringing_back(client, bucket, WRITTEN_MEANWHILE, lake=lake, ledger=ledger, run_id=context.run.run_id)
+    return [LateLook(newer=newer, ledger=ledger, bring_back=bring_back, report=context.log.info)]
 
 
 def _into_quarantine(client: "S3Client", inner: Deleter, lake: BucketLake, settings: BucketSettings, *, plan: str) -> QuarantineDeleter:

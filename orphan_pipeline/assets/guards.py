@@ -13,8 +13,8 @@ from orphan_pipeline.deletion.authorise import Authorised
 from orphan_pipeline.deletion.guards import Guard
 from orphan_pipeline.deletion.hooks import Hooks, resolve_hooks
 from orphan_pipeline.deletion.lease.lease import Lease, LeaseGuard, deletion_of, leased, register_of
-from orphan_pipeline.deletion.recheck.bring_back import bringing_back
 from orphan_pipeline.deletion.recheck.guard import Recheck
+from orphan_pipeline.deletion.undo.at_once import REFERENCED_AGAIN, bringing_back
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.references.recheck.asking import Asker
 from orphan_pipeline.references.sessions import DatabaseUnderCut
@@ -97,7 +97,7 @@ def guarded(
             ledger=authorised.ledger,
             max_age=deletion.recheck_max_age,
             keys_per_second=deletion.max_keys_per_second,
-            bring_back=bringing_back(client, settings.bucket, lake=lake, ledger=authorised.ledger, run_id=run_id),
+            bring_back=bringing_back(client, settings.bucket, REFERENCED_AGAIN, lake=lake, ledger=authorised.ledger, run_id=run_id),
             report=report,
         )
         guards.append(recheck)

@@ -5,7 +5,7 @@ ledger is written already, so one that fails is tried again, then reported, and 
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
@@ -13,7 +13,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import pyarrow.parquet as pq
 from tenacity import Retrying, stop_after_attempt, wait_random_exponential
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
@@ -110,10 +109,11 @@ class Hooks:
         """Chunks that a former run finished and some hook was not told of: the run was killed, or the hook failed."""
         if not self._hooks.after:
             return
-        for chunk, planned, answers in _finished(self._ledger):
+        for chunk in map(self._ledger.chunk_of, self._ledger.parquet()):
             told = self._read(chunk)
             if told is None or not {hook.name for hook in self._hooks.after} <= set(told.told):
-                self.after(chunk, planned, answers)
+                lines = self._ledger.recorded(chunk)
+                self.after(chunk, [planned for planned, _ in lines], [answer for _, answer in lines])
 
     def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
         held: dict[str, Answer] = {}
@@ -199,14 +199,6 @@ def _resolved(hook: HookSettings, *, name: str) -> Hook:
         raise BadSettings(f"found {hook.call!r}, but it cannot be called with these options: {error}") from None
     secrets = tuple(str(options[option]) for option, value in hook.options.items() if isinstance(value, EnvRef))
     return Hook(name=name, function=function, options=options, secrets=secrets)
-
-
-def _finished(ledger: Ledger) -> Iterator[tuple[int, list[Planned], list[Answer]]]:
-    for file in map(Path, ledger.parquet()):
-        lines = pq.ParquetFile(file).read().to_pylist()
-        planned = [Planned(line["key"], line["etag"], line["size"], line["last_modified"]) for line in lines]
-        answers = [Answer(line["outcome"], version_id=line["version_id"], code=line["code"]) for line in lines]
-        yield int(file.stem), planned, answers
 
 
 def _one_line(error: BaseException) -> str:

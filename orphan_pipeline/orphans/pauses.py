@@ -9,13 +9,11 @@ is missed.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from orphan_pipeline.deletion.ledger import GONE
-from orphan_pipeline.duck import duck, rows
+from orphan_pipeline.duck import duck, rows, view_files
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import TIME
 from orphan_pipeline.lake.columns import column
@@ -73,8 +71,8 @@ def pause_if_missed(lake: BucketLake, sweep: SweepFolder, *, at: datetime, since
     with duck(sweep.root) as connection:
         view_inventory(connection, sweep)
         view_references(connection, sweep)
-        _view(connection, "restored", lake.restored_parquet(), queries.NO_RESTORES)
-        _view(connection, "acknowledged", _acknowledged(lake), queries.NO_KEYS)
+        view_files(connection, "restores", lake.restored_parquet(), queries.RESTORES)
+        view_files(connection, "acknowledged", _acknowledged(lake), queries.ACKNOWLEDGED)
         connection.execute(queries.DELETED_AND_REFERENCED, {"files": ledgers, "gone": list(GONE)}).fetchall()
         connection.execute(queries.MISSED).fetchall()
         [(keys, sample, sources, plans)] = rows(connection, queries.MISSED_FIGURES, {"sample": SAMPLE})
@@ -101,7 +99,7 @@ def standing_pause(lake: BucketLake) -> Pause | None:
     if not declared:
         return None
     pause, folder = max(declared, key=lambda one: one[0].at)
-    if approved(lake, pause.digest) or _all_back(lake, folder, pause):
+    if approved(lake, pause.digest) or _all_back(lake, folder):
         return None
     return pause
 
@@ -122,22 +120,14 @@ def refusal_line(pause: Pause) -> str:
     )
 
 
-def _view(connection: duckdb.DuckDBPyConnection, name: str, files: list[str], empty: str) -> None:
-    relation: Any = connection.read_parquet(files, union_by_name=True) if files else connection.sql(empty)
-    relation.create_view(name)
-
-
 def _acknowledged(lake: BucketLake) -> list[str]:
     """What somebody has looked at and let be."""
     pauses = ((folder, read_document(folder / PAUSE, Pause)) for folder in lake.pauses())
     return [str(folder / MISSED_FILE) for folder, pause in pauses if approved(lake, pause.digest)]
 
 
-def _all_back(lake: BucketLake, folder: Path, pause: Pause) -> bool:
-    restores = lake.restored_parquet()
-    if not restores:
-        return False
+def _all_back(lake: BucketLake, folder: Path) -> bool:
     with duck(folder) as connection:
-        parameters = {"missed": str(folder / MISSED_FILE), "restores": restores}
-        [(still_missed,)] = rows(connection, queries.STILL_MISSED, parameters)
+        view_files(connection, "restores", lake.restored_parquet(), queries.RESTORES)
+        [(still_missed,)] = rows(connection, queries.STILL_MISSED, {"missed": str(folder / MISSED_FILE)})
     return bool(still_missed == 0)

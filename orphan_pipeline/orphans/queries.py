@@ -1,28 +1,16 @@
 """All SQL of the orphan stage, over four views: `inventory` and `refs` (each with the place of its rows in their files), `previous` (the
-orphan set of the last accepted sweep) and `restored` (what was brought back and not released since). Follow one object: not referenced,
-whom it resembles, seen before, why not yet. Which views make keys resemble each other stands in lax.py; plans are cut into chunks in
-files.py."""
+orphan set of the last accepted sweep) and `restored` (what was brought back and not released since, deletion/undo/held.py). Follow one
+object: not referenced, whom it resembles, seen before, why not yet. Which views make keys resemble each other stands in lax.py; plans
+are cut into chunks in files.py."""
 
-NO_PREVIOUS = """
-SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS last_modified,
-       NULL::TIMESTAMPTZ AS first_seen, NULL::INTEGER AS sightings, NULL::TIMESTAMPTZ AS sighted_at WHERE false
-"""
-
-PREVIOUS = "key, etag, last_modified, first_seen, sightings, sighted_at"
-
-NO_RESTORED = """
-SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS "at" WHERE false
-"""
-
-RESTORED_ROWS = 'key, etag, "at"'
-
-# Of the same object, what was restored after it was released is held again.
-RESTORED = """
-CREATE TEMP VIEW restored AS
-SELECT key, etag, restored_at
-FROM (SELECT key, etag, max("at") AS restored_at FROM ever_restored GROUP BY key, etag) AS latest
-WHERE NOT EXISTS (FROM released WHERE released.key = latest.key AND released.etag = latest.etag AND released."at" >= restored_at)
-"""
+PREVIOUS = {
+    "key": "VARCHAR",
+    "etag": "VARCHAR",
+    "last_modified": "TIMESTAMPTZ",
+    "first_seen": "TIMESTAMPTZ",
+    "sightings": "INTEGER",
+    "sighted_at": "TIMESTAMPTZ",
+}
 
 # Both sides are hashed in one query: hash() differs between versions of DuckDB, and hashes of two would make everything an orphan. Two keys
 # with one hash can only keep an object. A reference from any source, derived ones too, keeps the object.
@@ -238,15 +226,10 @@ SELECT storage_class, count(*), sum(size)::BIGINT FROM read_parquet($files, hive
 GROUP BY storage_class ORDER BY storage_class
 """
 
-# Rule 15, over `inventory`, `refs`, `restored` (the rows of all restores) and `acknowledged` (keys that somebody let be). First what is
+# Rule 15, over `inventory`, `refs`, `restores` (the rows of all restores) and `acknowledged` (keys that somebody let be). First what is
 # nearly always empty: references to keys that a ledger names. Only then is the inventory looked at.
-NO_RESTORES = """
-SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS outcome, NULL::TIMESTAMPTZ AS "at" WHERE false
-"""
-
-NO_KEYS = """
-SELECT NULL::VARCHAR AS key WHERE false
-"""
+RESTORES = {"key": "VARCHAR", "outcome": "VARCHAR", "at": "TIMESTAMPTZ"}
+ACKNOWLEDGED = {"key": "VARCHAR"}
 
 DELETED_AND_REFERENCED = """
 CREATE TEMP TABLE deleted_and_referenced AS
@@ -267,7 +250,7 @@ ANTI JOIN inventory USING (key)
 ANTI JOIN acknowledged USING (key)
 WHERE NOT EXISTS (
     -- It was back after that: what is gone now, somebody else took away.
-    SELECT 1 FROM restored WHERE restored.key = one.key AND restored."at" >= one.deleted_at AND outcome IN ('restored', 'newer')
+    SELECT 1 FROM restores WHERE restores.key = one.key AND restores."at" >= one.deleted_at AND outcome IN ('restored', 'newer')
 )
 """
 
@@ -284,7 +267,6 @@ COPY (SELECT * FROM missed ORDER BY key, source) TO $file (FORMAT parquet, COMPR
 STILL_MISSED = """
 SELECT count(*) FROM read_parquet($missed, hive_partitioning = false) AS one
 WHERE NOT EXISTS (
-    SELECT 1 FROM read_parquet($restores, hive_partitioning = false, union_by_name = true) AS restored
-    WHERE restored.key = one.key AND restored."at" >= one.deleted_at AND outcome IN ('restored', 'newer')
+    SELECT 1 FROM restores WHERE restores.key = one.key AND restores."at" >= one.deleted_at AND outcome IN ('restored', 'newer')
 )
 """

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
+from orphan_pipeline.deletion.undo.held import view_restored
 from orphan_pipeline.duck import arrow_batches, duck, rows
 from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.snapshot import Amount
@@ -25,7 +26,7 @@ from orphan_pipeline.orphans.forms import write_forms
 from orphan_pipeline.orphans.manifest import Earliest
 from orphan_pipeline.orphans.protection import protecting_glob
 from orphan_pipeline.orphans.resembling import find_resembling
-from orphan_pipeline.orphans.views import view_inventory, view_previous, view_references, view_restored
+from orphan_pipeline.orphans.views import view_inventory, view_previous, view_references
 
 __all__ = ["HOLDS", "PLAN", "HoldLimits", "OrphanFigures", "PlanFile", "write_orphan_set"]
 

@@ -9,43 +9,32 @@ An upload that takes longer still, and whose key is referenced, is what the afte
 `looked_after.json` in the ledger says which chunks were looked at; the next run of a plan looks at those that a killed run left.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Lock
-from typing import TYPE_CHECKING
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.newer.objects import NewerObjects
-from orphan_pipeline.deletion.recheck.noted import note_asked_after, read_asked_after
-from orphan_pipeline.deletion.undo.at_once import restore_keys
+from orphan_pipeline.deletion.noted import read_noted, write_noted
+from orphan_pipeline.deletion.undo.at_once import BringBack
+from orphan_pipeline.deletion.undo.outcomes import NOTHING_LEFT_TO_DO
 from orphan_pipeline.elapsed import elapsed
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.lake.layout import BucketLake
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 NAME = "looked_after.json"
-WHY = "a newer object was written in the moment of its delete (rule 11)"
 USUAL_SECONDS = 60.0
 """After which a chunk is looked at while the run goes on: longer than most uploads take."""
 
 LEAST_SECONDS = 1.0
 """When the run ends, which a short one must not be made to wait for."""
 
-FINE = ("newer", "restored", "deleted_again")
-
-Uncover = Callable[[Collection[str], Collection[int]], Mapping[str, str]]
-"""Restores these keys of these chunks of the ledger; the outcome of each."""
-
 
 class LateLook:
     """See `Guard`. One of the callers looks at a time; the others go on."""
 
-    def __init__(self, *, newer: NewerObjects, ledger: Ledger, uncover: Uncover, report: Callable[[str], None]) -> None:
-        self._newer, self._ledger, self._uncover, self._report = newer, ledger, uncover, report
+    def __init__(self, *, newer: NewerObjects, ledger: Ledger, bring_back: BringBack, report: Callable[[str], None]) -> None:
+        self._newer, self._ledger, self._bring_back, self._report = newer, ledger, bring_back, report
         self._looking, self._changing = Lock(), Lock()
-        self._noted = read_asked_after(ledger.folder, name=NAME)
+        self._noted = read_noted(ledger.folder / NAME)
         chunks = (ledger.chunk_of(file) for file in ledger.parquet())
         self._waiting = {chunk: elapsed() for chunk in chunks if chunk not in self._noted}
         self.uncovered = 0
@@ -78,29 +67,23 @@ class LateLook:
         for chunk in chunks:
             lines = self._ledger.recorded(chunk)
             found = self._newer.hidden([one for one, _ in lines], {one.key: answer for one, answer in lines})
-            self._bring_back([key for key, answer in found.items() if answer.outcome == "deleted"], chunk)
+            self._uncover([key for key, answer in found.items() if answer.outcome == "deleted"], chunk)
         if chunks:
             self._noted = self._noted.with_chunks(set(chunks))
-            note_asked_after(self._ledger.folder, self._noted, name=NAME)
+            write_noted(self._ledger.folder / NAME, self._noted)
         with self._changing:
             for chunk in chunks:
                 del self._waiting[chunk]
 
-    def _bring_back(self, keys: Sequence[str], chunk: int) -> None:
+    def _uncover(self, keys: Sequence[str], chunk: int) -> None:
         if not keys:
             return
-        outcomes = self._uncover(keys, [chunk])
+        outcomes = self._bring_back(keys, [chunk])
         for key in keys:
-            if outcomes[key] not in FINE:
+            if outcomes[key] not in NOTHING_LEFT_TO_DO:
                 raise Refused(
                     f"{key!r} was written in the moment of its delete, and its delete marker could not be removed ({outcomes[key]}): "
                     f"orphan-pipeline restore --key {key!r}"
                 )
         self.uncovered += len(keys)
         self._report(f"written in the moment of their delete and uncovered: {len(keys):,} objects of chunk {chunk}, first {keys[0]!r}")
-
-
-def uncovering(client: "S3Client", bucket: str, *, lake: BucketLake, ledger: Ledger, run_id: str) -> Uncover:
-    """Restores from this ledger only, and leaves its record under `restores/` as every restore does."""
-    restore = partial(restore_keys, client, bucket, lake=lake, ledger=ledger, why=WHY, restore_id=f"{run_id}-uncovered")
-    return lambda keys, chunks: restore(keys=keys, chunks=chunks).outcomes

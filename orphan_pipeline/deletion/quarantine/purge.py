@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from orphan_pipeline.deletion.ledger import Busy, Ledger
 from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY
 from orphan_pipeline.deletion.quarantine.place import Place, Quarantine
-from orphan_pipeline.duck import arrow_batches, duck, rows
+from orphan_pipeline.deletion.undo.held import view_restored
+from orphan_pipeline.duck import arrow_batches, duck, rows, view_files
 from orphan_pipeline.inventory.columns import TIME
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.columns import column
@@ -46,20 +47,13 @@ COPIES_A_REQUEST = 1000
 UPLOADS_LEFT = timedelta(days=1)
 """No copy takes so long; what was begun before is nobody's any more."""
 
-NO_ROWS = """
-SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::VARCHAR AS outcome, NULL::VARCHAR AS "copy", NULL::TIMESTAMPTZ AS "at" WHERE false
-"""
-OF_FILES = "SELECT * FROM read_parquet(${name}, hive_partitioning = false, union_by_name = true)"
+FORMER_PURGES = {"copy": "VARCHAR", "outcome": "VARCHAR"}
 
 # A copy whose original was not deleted after all is nobody's undo, and waits for the window like the others.
 DUE = """
-WITH restored AS ({restored}), released AS ({released}), purged AS ({purged}), held AS (
-    SELECT key, etag FROM (SELECT key, etag, max("at") AS restored_at FROM restored GROUP BY key, etag) AS latest
-    WHERE NOT EXISTS (FROM released WHERE released.key = latest.key AND released.etag = latest.etag AND released."at" >= restored_at)
-)
 SELECT key, "copy", copy_version, etag, size FROM read_parquet($ledgers, hive_partitioning = false, union_by_name = true) AS ledger
 WHERE "copy" IS NOT NULL AND "at" < $before
-  AND NOT EXISTS (FROM held WHERE held.key = ledger.key)
+  AND NOT EXISTS (FROM restored WHERE restored.key = ledger.key)
   AND NOT EXISTS (FROM purged WHERE purged."copy" = ledger."copy" AND purged.outcome = 'purged')
 ORDER BY "copy"
 """
@@ -111,12 +105,11 @@ def _quarantines(lake: BucketLake) -> list[Quarantine]:
 
 
 def _due(lake: BucketLake, ledger: Ledger, *, before: datetime, spill_under: Path) -> Iterator[list[dict[str, Any]]]:
-    others = {"restored": lake.restored_parquet(), "released": lake.released_parquet(), "purged": lake.purged_parquet()}
-    statement = DUE.format(**{name: OF_FILES.format(name=name) if files else NO_ROWS for name, files in others.items()})
-    parameters = {"ledgers": ledger.parquet(), "before": before, **{name: files for name, files in others.items() if files}}
     make_folder(spill_under)
     with duck(spill_under) as connection:
-        for batch in arrow_batches(connection, statement, parameters, rows_each=COPIES_A_REQUEST):
+        view_restored(connection, lake.restored_parquet(), lake.released_parquet())
+        view_files(connection, "purged", lake.purged_parquet(), FORMER_PURGES)
+        for batch in arrow_batches(connection, DUE, {"ledgers": ledger.parquet(), "before": before}, rows_each=COPIES_A_REQUEST):
             yield batch.to_pylist()
 
 

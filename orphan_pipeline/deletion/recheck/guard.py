@@ -6,7 +6,7 @@ went since the last one.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from orphan_pipeline.deletion.ledger import GONE, Answer, Ledger, Planned
+from orphan_pipeline.deletion.noted import read_noted, write_noted
 from orphan_pipeline.deletion.recheck.blocks import Block, block_size, read_block
-from orphan_pipeline.deletion.recheck.noted import note_asked_after, read_asked_after
+from orphan_pipeline.deletion.undo.at_once import BringBack
+from orphan_pipeline.deletion.undo.outcomes import NOTHING_LEFT_TO_DO
 from orphan_pipeline.elapsed import elapsed
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.recheck.asking import Asked
@@ -27,11 +29,9 @@ from orphan_pipeline.references.recheck.ways import KEYS_EXPLAINED, Keys, Way
 
 SHOWN = 10
 ATTEMPTS = 4
-FINE = ("restored", "newer", "deleted_again")
-"""Outcomes of a restore after which something stands under the key; or somebody deleted it after us: that is the application's own
-doing, and its reference dangles by its own doing."""
-
 MAY_PASS = ("lost", "refused")
+NOTED = "asked_after.json"
+"""In a ledger: the finished chunks whose keys were asked of the databases once more."""
 
 
 class Asks(Protocol):
@@ -40,11 +40,6 @@ class Asks(Protocol):
     def ways(self, keys: Keys) -> Sequence[Way]: ...
 
     def ask(self, keys: Keys) -> Asked: ...
-
-
-BringBack = Callable[[Collection[str], Collection[int]], Mapping[str, str]]
-"""Restores these keys of these chunks of the ledger at once; the outcome of each (`restored`, `newer`, `deleted_again`, `lost`,
-`refused`, `unknown`)."""
 
 
 @dataclass(slots=True)
@@ -89,7 +84,7 @@ class Recheck:
         self._size = block_size(by_index=all(way.form is not None for way in self._ways), max_age=max_age, keys_per_second=keys_per_second)
         self._asking, self._changing = Lock(), Lock()
         self._blocks: tuple[Block, ...] = ()
-        self._noted = read_asked_after(ledger.folder)
+        self._noted = read_noted(ledger.folder / NOTED)
         self._gone = self._left_by_former_runs()
         self.figures = Figures()
         for words in self.words:
@@ -165,7 +160,7 @@ class Recheck:
         self.figures.seconds += asked.seconds
         self._bring_back_of(gone, asked.in_use)
         self._noted = self._noted.with_chunks(set(gone))
-        note_asked_after(self._ledger.folder, self._noted)
+        write_noted(self._ledger.folder / NOTED, self._noted)
         with self._changing:
             for chunk in gone:
                 del self._gone[chunk]
@@ -193,7 +188,7 @@ class Recheck:
             self._report(f"asked again after their chunks: {len(keys) - SHOWN:,} more keys are in use and were brought back")
         for key in keys:
             outcome = outcomes.get(key, "not looked at")
-            if outcome not in FINE:
+            if outcome not in NOTHING_LEFT_TO_DO:
                 raise Refused(
                     f"{key!r} became referenced by source {in_use[key]} after it was deleted, and could not be brought back ({outcome}): "
                     f"orphan-pipeline restore --key {key!r}"
@@ -204,7 +199,7 @@ class Recheck:
         outcomes: dict[str, str] = {}
 
         def attempt() -> list[str]:
-            outcomes.update(self._bring_back([key for key in keys if outcomes.get(key) not in FINE], chunks))
+            outcomes.update(self._bring_back([key for key in keys if outcomes.get(key) not in NOTHING_LEFT_TO_DO], chunks))
             return [key for key in keys if outcomes.get(key) in MAY_PASS]
 
         Retrying(
@@ -218,8 +213,8 @@ class Recheck:
     def _left_by_former_runs(self) -> dict[int, _Gone]:
         """What went in chunks that were finished and not asked after: the run that finished them was killed."""
         left = {}
-        for file in map(Path, self._ledger.parquet()):
-            chunk = int(file.stem)
+        for file in self._ledger.parquet():
+            chunk = self._ledger.chunk_of(file)
             if chunk not in self._noted:
                 lines = pq.ParquetFile(file).read(columns=["key", "outcome"]).to_pylist()
                 keys = [line["key"] for line in lines if line["outcome"] in GONE]

@@ -31,6 +31,9 @@ class Result:
 
 
 ASKED = Result("asked")
+NOTHING_LEFT_TO_DO = ("restored", "newer", "deleted_again")
+"""Outcomes after which something stands under the key; or somebody deleted it after us: that is the application's own doing, and its
+reference dangles by its own doing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orphan_pipeline.deletion.ledger import Ledger
+from orphan_pipeline.deletion.undo.held import view_restored
 from orphan_pipeline.deletion.undo.selection import Selection, beginning_of, ledgers_to_restore
-from orphan_pipeline.duck import arrow_batches, duck
+from orphan_pipeline.duck import arrow_batches, duck, view_files
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import TIME
 from orphan_pipeline.lake.columns import column
@@ -29,22 +29,14 @@ RELEASED = pa.schema(
 )
 ROWS_A_BATCH = 100_000
 
-NOTHING_RELEASED = 'SELECT NULL::VARCHAR AS key, NULL::VARCHAR AS etag, NULL::TIMESTAMPTZ AS "at" WHERE false'
-FROM_FILES = 'SELECT key, etag, "at" FROM read_parquet($released, hive_partitioning = false)'
-
 HELD = """
-WITH released AS ({released}), latest AS (
-    SELECT key, etag, max("at") AS restored_at FROM read_parquet($restored, hive_partitioning = false, union_by_name = true)
-    GROUP BY key, etag
-)
-SELECT key, etag, $at::TIMESTAMPTZ AS "at" FROM latest
-WHERE NOT EXISTS (FROM released WHERE released.key = latest.key AND released.etag = latest.etag AND released."at" >= restored_at)
-  AND ($key IS NULL OR key = $key)
+SELECT key, etag, $at::TIMESTAMPTZ AS "at" FROM restored
+WHERE ($key IS NULL OR key = $key)
   AND ($prefix IS NULL OR starts_with(key, $prefix))
-  AND ($ledgers IS NULL OR key IN ({planned}))
+  AND (NOT $of_a_plan OR key IN (SELECT key FROM planned))
 ORDER BY key
 """
-OF_THE_PLANS = "SELECT key FROM read_parquet($ledgers, hive_partitioning = false, union_by_name = true)"
+PLANNED = {"key": "VARCHAR"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,28 +65,14 @@ def release_restored(lake: BucketLake, selection: Selection, *, release_id: str,
 
 
 def _write_held(lake: BucketLake, selection: Selection, *, at: datetime, file: Path) -> int:
-    restored, released = lake.restored_parquet(), lake.released_parquet()
-    if not restored:
-        return 0
-    ledgers = [name for ledger in _ledgers(lake, selection) for name in ledger.parquet()] if selection.plan else None
-    parameters = {
-        "restored": restored,
-        "at": at,
-        "key": selection.key or None,
-        "prefix": beginning_of(selection.prefix) or None,
-        "ledgers": ledgers,
-        **({"released": released} if released else {}),
-    }
-    statement = HELD.format(
-        released=FROM_FILES if released else NOTHING_RELEASED, planned=OF_THE_PLANS if ledgers else "SELECT NULL::VARCHAR"
-    )
+    of_a_plan = bool(selection.plan)
+    ledgers = ledgers_to_restore(lake, Selection(plan=selection.plan)) if of_a_plan else []
+    asked = {"at": at, "key": selection.key or None, "prefix": beginning_of(selection.prefix) or None, "of_a_plan": of_a_plan}
     objects = 0
     with duck(file.parent) as connection, pq.ParquetWriter(file, RELEASED, compression="zstd") as writer:
-        for batch in arrow_batches(connection, statement, parameters, rows_each=ROWS_A_BATCH):
+        view_restored(connection, lake.restored_parquet(), lake.released_parquet())
+        view_files(connection, "planned", [name for ledger in ledgers for name in ledger.parquet()], PLANNED)
+        for batch in arrow_batches(connection, HELD, asked, rows_each=ROWS_A_BATCH):
             writer.write_table(pa.Table.from_batches([batch]).cast(RELEASED))
             objects += batch.num_rows
     return objects
-
-
-def _ledgers(lake: BucketLake, selection: Selection) -> list[Ledger]:
-    return ledgers_to_restore(lake, Selection(plan=selection.plan))

@@ -29,9 +29,10 @@ from deletion_helpers import (
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.looking import Current
-from orphan_pipeline.deletion.newer.late import LateLook, uncovering
+from orphan_pipeline.deletion.newer.late import LateLook
 from orphan_pipeline.deletion.newer.objects import HIDDEN, UNCOVERED, NewerObjects, decides_in_one_step, hides_newer
 from orphan_pipeline.deletion.requests import delete_chunk, remove_every_marker
+from orphan_pipeline.deletion.undo.at_once import WRITTEN_MEANWHILE, bringing_back
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
@@ -90,8 +91,8 @@ def test_what_is_written_in_the_moment_of_its_delete_stands(
     ledger, plan = Ledger(tmp_path / "ledger"), write_plan(tmp_path / "plan.parquet", planned, canary=1, chunk=chunk)
     with ThreadPoolExecutor(24) as pool, closing(NewerObjects(client=client, bucket=bucket)) as newer:
         writers = Writers(client_of(seaweedfs), bucket, pool)
-        uncover = uncovering(client, bucket, lake=BucketLake(tmp_path / "lake"), ledger=ledger, run_id="run")
-        late = LateLook(newer=newer, ledger=ledger, uncover=uncover, report=print)
+        bring_back = bringing_back(client, bucket, WRITTEN_MEANWHILE, lake=BucketLake(tmp_path / "lake"), ledger=ledger, run_id="run")
+        late = LateLook(newer=newer, ledger=ledger, bring_back=bring_back, report=print)
         execute(plan, ledger, deleter_of(seaweedfs, bucket), guards=[writers, late], newer=newer, concurrency=2)
         written = {key: etag.result() for key, etag in writers.etags.items()}
     found = standing(client, bucket)

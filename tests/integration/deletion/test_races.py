@@ -19,10 +19,10 @@ import pytest
 from deletion_helpers import Standing, client_of, deleter_of, execute, put, recorded, standing, write_plan
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
-from orphan_pipeline.deletion.newer.late import LateLook, uncovering
+from orphan_pipeline.deletion.newer.late import LateLook
 from orphan_pipeline.deletion.newer.objects import UNCOVERED, NewerObjects
-from orphan_pipeline.deletion.recheck.bring_back import bringing_back
 from orphan_pipeline.deletion.recheck.guard import Recheck
+from orphan_pipeline.deletion.undo.at_once import REFERENCED_AGAIN, WRITTEN_MEANWHILE, bringing_back
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.elapsed import elapsed
 from orphan_pipeline.lake.layout import BucketLake
@@ -166,14 +166,14 @@ def test_races(
             ledger=ledger,
             max_age=timedelta(minutes=15),
             keys_per_second=16,  # seven chunks: a block, where it is asked by passes
-            bring_back=bringing_back(client, bucket, lake=lake, ledger=ledger, run_id="run"),
+            bring_back=bringing_back(client, bucket, REFERENCED_AGAIN, lake=lake, ledger=ledger, run_id="run"),
             report=print,
         )
         assert recheck.words == [f"documents {'by index' if by == 'auto' else 'by one pass: recheck_by is pass'}"]
         for writer in pacer.writers:
             writer.start()
-        uncover = uncovering(client, bucket, lake=lake, ledger=ledger, run_id="run")
-        late = LateLook(newer=newer, ledger=ledger, uncover=uncover, report=print)
+        bring_back = bringing_back(client, bucket, WRITTEN_MEANWHILE, lake=lake, ledger=ledger, run_id="run")
+        late = LateLook(newer=newer, ledger=ledger, bring_back=bring_back, report=print)
         execute(plan, ledger, deleter_of(seaweedfs, bucket), guards=[pacer, recheck, late], newer=newer, concurrency=3)
     assert not failures
     lines = {line["key"]: line for line in recorded(ledger)}

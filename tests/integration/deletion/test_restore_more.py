@@ -16,6 +16,7 @@ from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.quarantine.place import Place
 from orphan_pipeline.deletion.requests import delete_chunk
 from orphan_pipeline.deletion.undo.at_once import restore_keys
+from orphan_pipeline.deletion.undo.held import view_restored
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
 from orphan_pipeline.deletion.undo.releases import release_restored
 from orphan_pipeline.deletion.undo.restore import restore_selected
@@ -25,7 +26,6 @@ from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
-from orphan_pipeline.orphans import queries
 
 MakeBucket = Callable[..., str]
 NOW = datetime.now(UTC)
@@ -152,16 +152,13 @@ def test_keys_come_back_at_once_while_their_run_holds_the_ledger(world: Deleted)
     ledger = Ledger(world.lake.ledger(PLAN, dry_run=False))
 
     def back(keys: list[str]) -> Any:
-        return restore_keys(
-            world.client, world.bucket, lake=world.lake, ledger=ledger, keys=keys, why="needed again", restore_id="run", chunks=[0, 1]
-        )
+        return restore_keys(world.client, world.bucket, keys, [0, 1], lake=world.lake, ledger=ledger, why="needed again", restore_id="run")
 
     put(world.client, world.bucket, {"a/6": b"newer"})
     with ledger.exclusively(), ThreadPoolExecutor(2) as threads:
         first, second = threads.map(back, [["a/1", "a/5"], ["a/6", "a/none"]])
-    assert first.outcomes == {"a/1": "restored", "a/5": "restored"}
-    assert (second.outcomes, second.missing) == ({"a/6": "newer", "a/none": "lost"}, ("a/none",))
-    assert (first.missing, first.totals.restored) == ((), 2)
+    assert first == {"a/1": "restored", "a/5": "restored"}
+    assert second == {"a/6": "newer", "a/none": "lost"}
     assert world.current() == {"a/1", "a/5", "a/6"}
     held = {line["key"] for file in world.lake.restored_parquet() for line in pq.read_table(file).to_pylist()}
     assert held == {"a/1", "a/5", "a/6"}
@@ -176,8 +173,8 @@ def test_what_may_be_the_applications_own_delete_does_not_come_back_at_once(worl
     [(_, answer)] = ledger.recorded(1)
     record_deletion(ledger, [unknown], [replace(answer, outcome="unknown")], chunk=1)
     before = standing(world.client, world.bucket)
-    back = restore_keys(world.client, world.bucket, lake=world.lake, ledger=ledger, keys=["a/1", "a/2"], why="in use", restore_id="run")
-    assert (back.outcomes, back.missing) == ({"a/1": "restored", "a/2": "unknown"}, ("a/2",))
+    back = restore_keys(world.client, world.bucket, ["a/1", "a/2"], [0, 1], lake=world.lake, ledger=ledger, why="in use", restore_id="run")
+    assert back == {"a/1": "restored", "a/2": "unknown"}
     assert standing(world.client, world.bucket) == before | {"a/1": Standing(current=sure.etag, versions=1)}
     assert world.restore("r2", key="a/2").restored == 1
 
@@ -185,10 +182,7 @@ def test_what_may_be_the_applications_own_delete_does_not_come_back_at_once(worl
 def held_now(lake: BucketLake, folder: Path) -> set[str]:
     """As the orphan stage sees it."""
     with duck(folder) as connection:
-        connection.read_parquet(lake.restored_parquet(), union_by_name=True).create_view("ever_restored")
-        released = lake.released_parquet()
-        (connection.read_parquet(released) if released else connection.sql(queries.NO_RESTORED)).create_view("released")
-        connection.execute(queries.RESTORED).fetchall()
+        view_restored(connection, lake.restored_parquet(), lake.released_parquet())
         return {key for (key,) in rows(connection, "SELECT key FROM restored")}
 
 

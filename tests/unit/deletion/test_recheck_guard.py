@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tenacity import wait_none
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
+from orphan_pipeline.deletion.noted import NotedChunks, read_noted
 from orphan_pipeline.deletion.recheck import blocks, guard
-from orphan_pipeline.deletion.recheck.guard import Recheck
-from orphan_pipeline.deletion.recheck.noted import AskedAfter, read_asked_after
+from orphan_pipeline.deletion.recheck.guard import NOTED, Recheck
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.recheck.asking import Asked
 from orphan_pipeline.references.recheck.indexes import Form
@@ -173,7 +173,7 @@ def test_what_comes_into_use_after_its_chunk_is_brought_back_with_the_next_quest
     world.databases.in_use = {"8/0", "0/0"}
     recheck.finish()
     assert world.back[1:] == [(["8/0"], [8])], "the last chunks are asked after too, and none twice"
-    assert read_asked_after(world.ledger.folder) == AskedAfter(below=3, also=(8,))
+    assert read_noted(world.ledger.folder / NOTED) == NotedChunks(below=3, also=(8,))
 
 
 def test_by_index_what_went_does_not_wait_for_long(world: World) -> None:
@@ -247,7 +247,7 @@ def test_several_workers_share_one_question(world: World) -> None:
 
 @given(st.lists(st.sets(st.integers(0, 30), max_size=6), max_size=8))
 def test_chunks_that_were_asked_after_are_remembered_exactly(found: list[set[int]]) -> None:
-    noted, expected = AskedAfter(), set[int]()
+    noted, expected = NotedChunks(), set[int]()
     for chunks in found:
         noted = noted.with_chunks(chunks)
         expected |= chunks

@@ -144,6 +144,14 @@ def test_what_the_application_deleted_after_we_gave_it_back_is_its_own_affair(la
     assert (made.dangling.missed, made.dangling.sources) == (0, {"documents": 1})
 
 
+def test_a_folder_above_the_lake_is_not_taken_for_a_column(tmp_path: Path) -> None:
+    """Regression: below a folder `outcome=lost` every restore counted as lost, and what was back was missed."""
+    lake = BucketLake(tmp_path / "outcome=lost" / "key=x" / "media")
+    deleted(lake)
+    bring_back(lake, "a/1", hours=2)
+    assert sweep(lake, "s2", 3, gone=["a/1"]).dangling.missed == 0
+
+
 @pytest.mark.parametrize("outcome", ["changed", "missing", "failed", "referenced_again", "held"])
 def test_what_we_did_not_delete_is_not_missed(lake: BucketLake, outcome: Outcome) -> None:
     delete(lake, sweep(lake, "s1", 0, orphans=["a/1"]), "a/1", hours=1, outcome=outcome)
