@@ -137,7 +137,7 @@ class BucketLake:
         return self.root / "releases" / release_id
 
     def released_parquet(self) -> list[str]:
-        return sorted(str(path) for path in self.root.glob("releases/*/*.parquet"))
+        return sorted(str(path) for path in self.root.glob("releases/[!.]*/*.parquet"))
 
     def purge(self, purge_id: str) -> Path:
         return self.root / "purges" / purge_id

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.lake.files import write_document
+from orphan_pipeline.lake.files import folder_written_whole, write_document
 from orphan_pipeline.lake.layout import FIGURES, STAGES, BucketLake, Lake, Stage, SweepFolder, prefix_folder
 
 
@@ -98,6 +98,15 @@ def test_dry_runs_have_a_ledger_of_their_own(tmp_path: Path) -> None:
     lake.ledger("d1", dry_run=True).mkdir(parents=True)
     lake.ledger("d2", dry_run=False).mkdir(parents=True)
     assert lake.ledgers() == [tmp_path / "ledger" / "d2"]
+
+
+def test_a_release_that_is_being_written_is_none_yet(tmp_path: Path) -> None:
+    """Regression: a release that was under way, or was killed, ended the sweep that read its unfinished file."""
+    lake = BucketLake(tmp_path / "media")
+    with folder_written_whole(lake.release("r1")) as unfinished:
+        (unfinished / "released.parquet").touch()
+        assert lake.released_parquet() == []
+    assert lake.released_parquet() == [str(lake.release("r1") / "released.parquet")]
 
 
 def test_what_was_restored_is_found_in_every_restore(tmp_path: Path) -> None:
