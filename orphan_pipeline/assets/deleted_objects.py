@@ -1,7 +1,7 @@
 """The asset `deleted_objects`, one partition a prefix: carries out that prefix's plan. Whether it may is decided in
 orphan_pipeline.deletion.authorise, how it is done in orphan_pipeline.deletion.execute."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from orphan_pipeline.deletion.newer.objects import NewerObjects, decides_in_one_
 from orphan_pipeline.deletion.pace.pace import Pace, ceiling_of_host
 from orphan_pipeline.deletion.pace.shared import file_of
 from orphan_pipeline.deletion.permanent import UnversionedDeleter, VersionDeleter, refuse_unless_permanent_is_exact
-from orphan_pipeline.deletion.preflight import refuse_unless_undoable, versioning_of
+from orphan_pipeline.deletion.preflight import refuse_unless_undoable, versioning_of, warning_of_overwrites
 from orphan_pipeline.deletion.quarantine.deleter import QuarantineDeleter
 from orphan_pipeline.deletion.quarantine.place import Quarantine, remember
 from orphan_pipeline.deletion.quarantine.preflight import tried_quarantine
@@ -36,6 +36,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.approving import approvable, record_approval
+from orphan_pipeline.orphans.pauses import PauseWatch
 from orphan_pipeline.partitions import prefix_partitions
 from orphan_pipeline.resources.bucket import BucketResource
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings, ScheduleSettings
@@ -110,7 +111,7 @@ def deleted_objects(
                     run_id=context.run.run_id,
                     report=context.log.info,
                 ) as guards,
-                _way(resource, lake, settings, authorised) as (deleter, newer, pace),
+                _way(resource, lake, settings, authorised, warn=context.log.warning) as (deleter, newer, pace),
             ):
                 refuse_if_restored(lake, authorised.manifest, authorised.plan)  # a restore may have had the ledger until now
                 again = _looked_at_again(newer, resource.get_client(), lake, authorised, context)
@@ -145,7 +146,7 @@ def refuse_another_mode(settings: BucketSettings, asked: str) -> None:
 
 @contextmanager
 def _way(
-    resource: BucketResource, lake: BucketLake, settings: BucketSettings, authorised: Authorised
+    resource: BucketResource, lake: BucketLake, settings: BucketSettings, authorised: Authorised, *, warn: Callable[[str], None]
 ) -> Iterator[tuple[Deleter, NewerObjects | None, Pace | None]]:
     """How objects go in this mode, and how fast. Whatever the store must be able to do is found out before."""
     if authorised.dry_run:
@@ -158,6 +159,9 @@ def _way(
         refuse_unless_undoable(client, settings.bucket, deletion.undo_window, prefix=beginning_of(authorised.plan.prefix))
     if deletion.mode == "permanent":
         refuse_unless_permanent_is_exact(settings.bucket, versioning)
+    danger = warning_of_overwrites(client, settings.bucket, deletion.mode, versioning)
+    if danger:
+        warn(danger)
     abilities = probe_store(client, settings.bucket)
     way = chosen_way(abilities, settings.bucket, allow_unconditional=deletion.allow_unconditional_delete)
     ceiling = ceiling_of_host(deletion.max_keys_per_second, hosts=deletion.hosts)
@@ -168,9 +172,11 @@ def _way(
     ):
         markers = newer if versioning == "enabled" and not decides_in_one_step(client.meta.endpoint_url) else None
         if deletion.mode == "quarantine":
-            yield _into_quarantine(client, conditional, lake, settings, plan=authorised.plan.digest), markers, pace
+            with closing(_into_quarantine(client, conditional, lake, settings, plan=authorised.plan.digest)) as copying:
+                yield copying, markers, pace
         elif deletion.mode == "permanent" and versioning == "enabled":
-            yield VersionDeleter(client=prepared(client, abilities), bucket=settings.bucket), None, pace
+            with closing(VersionDeleter(client=prepared(client, abilities), bucket=settings.bucket)) as exact:
+                yield exact, None, pace
         elif deletion.mode == "permanent":
             yield UnversionedDeleter(inner=conditional, client=client, bucket=settings.bucket), None, pace
         else:
@@ -200,6 +206,7 @@ def _limits(lake: BucketLake, settings: BucketSettings, schedule: ScheduleSettin
         expires_at=authorised.manifest.expires_at,
         window=Window(not_after=time.fromisoformat(hour), timezone=ZoneInfo(schedule.timezone)) if hour else None,
         kill_switch=lake.kill_switch,
+        paused=PauseWatch(lake).words,
         max_deletions=settings.deletion.max_deletions,
     )
 

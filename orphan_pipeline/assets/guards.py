@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 
@@ -112,14 +112,20 @@ def guarded(
 
 
 @contextmanager
-def leased_for_restore(
-    client: "S3Client", settings: BucketSettings, *, lake: BucketLake, run_id: str, report: Callable[[str], None]
+def leased_alone(
+    client: "S3Client",
+    settings: BucketSettings,
+    *,
+    lake: BucketLake,
+    purpose: Literal["restore", "purge"],
+    run_id: str,
+    report: Callable[[str], None],
 ) -> Iterator[Lease]:
-    """A restore shares the lease with nobody: what it brings back must not go at the same time."""
+    """Shared with nobody: what a restore brings back, or the copy that it comes from, must not go at the same time."""
     with leased(
         register_of(client, settings.bucket, lake),
-        purpose=f"restore {run_id}",
-        part="(restore)",
+        purpose=f"{purpose} {run_id}",
+        part="everything",
         run_id=run_id,
         expiry=settings.deletion.lease_expiry,
         wait=settings.deletion.lease_wait,

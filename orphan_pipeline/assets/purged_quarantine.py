@@ -6,9 +6,11 @@ from typing import Any
 
 import dagster as dg
 
+from orphan_pipeline.assets.guards import leased_alone
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, table_metadata
 from orphan_pipeline.deletion.quarantine.purge import PURGED, purge
+from orphan_pipeline.orphans.pauses import refuse_if_paused
 from orphan_pipeline.resources.bucket import BucketResource
 from orphan_pipeline.settings.model import BucketSettings
 
@@ -29,13 +31,19 @@ def purged_quarantine(name: str, settings: BucketSettings) -> dg.AssetsDefinitio
     def purged_quarantine(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         lake = bucket_lake(context, name)
         resource: BucketResource = getattr(context.resources, names.bucket_resource)
-        with one_line_failures():
+        client = resource.get_client()
+        with (
+            one_line_failures(),
+            leased_alone(client, settings, lake=lake, purpose="purge", run_id=context.run.run_id, report=context.log.info) as lease,
+        ):
+            refuse_if_paused(lake)  # what is missed may have to come back from here, however long that takes
             totals = purge(
-                resource.get_client(),
+                client,
                 lake=lake,
                 undo_window=settings.deletion.undo_window,
                 now=datetime.now(UTC),
                 purge_id=context.run.run_id,
+                go_on=lease.check,
                 report=context.log.info,
             )
         folder = lake.purge(context.run.run_id)

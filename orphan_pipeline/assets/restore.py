@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from orphan_pipeline.assets.guards import leased_for_restore
+from orphan_pipeline.assets.guards import leased_alone
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import bucket_lake, one_line_failures
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
@@ -59,7 +59,10 @@ def restore_job(name: str, settings: BucketSettings) -> dg.JobDefinition:
                 return
         resource: BucketResource = getattr(context.resources, names.bucket_resource)
         client = resource.get_client()
-        with one_line_failures(), leased_for_restore(client, settings, lake=lake, run_id=context.run.run_id, report=context.log.info):
+        with (
+            one_line_failures(),
+            leased_alone(client, settings, lake=lake, purpose="restore", run_id=context.run.run_id, report=context.log.info),
+        ):
             selection = selected(
                 plan=config.plan,
                 prefix=config.prefix,

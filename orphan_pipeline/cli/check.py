@@ -20,7 +20,7 @@ from orphan_pipeline.cli.sources import described, print_sources
 from orphan_pipeline.deletion.abilities import abilities_words
 from orphan_pipeline.deletion.hooks import resolve_hooks
 from orphan_pipeline.deletion.lease.registers import lease_words
-from orphan_pipeline.deletion.preflight import shortest_noncurrent_days, versioning_of
+from orphan_pipeline.deletion.preflight import shortest_noncurrent_days, versioning_of, warning_of_overwrites
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.cut import DatabaseUnderCut
 from orphan_pipeline.references.grants import grants
@@ -44,10 +44,11 @@ def command(settings_path: Path | None, bucket: str | None, as_json: bool, only_
     figures = {
         name: {**_bucket(own), "sources": described(settings, name, own, _databases(settings, own))} for name, own in buckets.items()
     }
+    warnings = [*settings.warnings(), *(f"{name}: {found['warning']}" for name, found in figures.items() if found["warning"])]
     automation = _automation(settings, list(buckets))
     closing = [deletion_line(name, own, **automation[name]) for name, own in buckets.items()]
     if as_json:
-        print_json({"settings": str(settings.file), "warnings": settings.warnings(), "buckets": figures, "deletion": closing})
+        print_json({"settings": str(settings.file), "warnings": warnings, "buckets": figures, "deletion": closing})
     else:
         for name, found in figures.items():
             print_table(
@@ -56,7 +57,7 @@ def command(settings_path: Path | None, bucket: str | None, as_json: bool, only_
                 [[found["bucket"], found["versioning"], found["noncurrent_versions_kept"], found["conditional_deletes"], found["lease"]]],
             )
             print_sources(found["sources"])
-        for warning in settings.warnings():
+        for warning in warnings:
             out.print(f"note: {warning}", markup=False)
         for line in closing:
             out.print(line, markup=False)
@@ -86,12 +87,14 @@ def _bucket(settings: BucketSettings) -> dict[str, Any]:
         client = bucket_resource(settings).get_client()
         client.head_bucket(Bucket=settings.bucket)
         days = shortest_noncurrent_days(client, settings.bucket)
+        versioning = versioning_of(client, settings.bucket)
         return {
             "bucket": settings.bucket,
-            "versioning": versioning_of(client, settings.bucket),
+            "versioning": versioning,
             "noncurrent_versions_kept": "for ever" if days is None else f"{days} days",
             "conditional_deletes": abilities_words(client, settings.bucket),
             "lease": lease_words(client, settings.bucket),
+            "warning": warning_of_overwrites(client, settings.bucket, settings.deletion.mode, versioning),
         }
 
 

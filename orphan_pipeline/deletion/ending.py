@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-Reason = Literal["completed", "window", "kill switch", "cap", "expired", "refused", "failed", "cancelled"]
-"""The first five are no failure: what was done is done, the rest goes on next time or in the next sweep."""
+Reason = Literal["completed", "window", "kill switch", "paused", "cap", "expired", "refused", "failed", "cancelled"]
+"""The first six are no failure: what was done is done, the rest goes on next time or in the next sweep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

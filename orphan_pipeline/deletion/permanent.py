@@ -106,6 +106,10 @@ class VersionDeleter:
         """Raises Refused when an object still stands whose delete was confirmed."""
         _verify(self._client, self._bucket, planned, answers, versions=True)
 
+    def close(self) -> None:
+        """No look is under way any more."""
+        self._pool.shutdown()
+
     def _find(self, one: Planned) -> Version | Answer:
         try:
             head = self._client.head_object(Bucket=self._bucket, Key=one.key)

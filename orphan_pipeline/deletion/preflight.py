@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
+from orphan_pipeline.deletion.ledger import Mode
+from orphan_pipeline.deletion.newer.objects import decides_in_one_step
 from orphan_pipeline.errors import Refused
 
 if TYPE_CHECKING:
@@ -60,6 +62,20 @@ def refuse_unless_undoable(client: "S3Client", bucket: str, undo_window: timedel
             f"bucket {bucket}: its lifecycle keeps noncurrent versions {days} days, expected at least the undo window of "
             f"{undo_window.total_seconds() / 86400:g} days"
         )
+
+
+def warning_of_overwrites(client: "S3Client", bucket: str, mode: Mode, versioning: Versioning) -> str | None:
+    """One line where an object that is written in the very moment of its delete may be lost: nothing keeps its versions, and the store is
+    not known to decide the ETag's condition and carry out the delete in one step. No probe can tell: it would have to lose that race."""
+    if mode not in ("quarantine", "permanent") or versioning == "enabled" or decides_in_one_step(client.meta.endpoint_url):
+        return None
+    server = client.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPHeaders"].get("server")
+    store = client.meta.endpoint_url + (f" ({server})" if server else "")
+    return (
+        f"bucket {bucket} keeps no versions (versioning {versioning}), and the store {store} is not known to decide a delete's condition "
+        f"and carry it out in one step: what an application writes in the very moment that mode {mode} deletes its key may be lost. "
+        "Let nobody overwrite keys of a prefix while it is deleted, or turn versioning on"
+    )
 
 
 def _prefix_of(rule: Mapping[str, Any]) -> str:

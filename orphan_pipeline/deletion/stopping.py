@@ -1,5 +1,7 @@
-"""What makes a run stop before its next chunk although nothing is wrong: the hour, the kill switch, the cap, the plan's expiry."""
+"""What makes a run stop before its next chunk although nothing is wrong: the hour, the kill switch, a pause, the cap, the
+plan's expiry."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from pathlib import Path
@@ -31,11 +33,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`max_deletions`: keys of one run."""
+    """`max_deletions`: keys of one run. `paused`: why deletion of the bucket is paused, if it is (rule 15); asked at each chunk."""
 
     expires_at: datetime
     window: Window | None = None
     kill_switch: Path | None = None
+    paused: Callable[[], str | None] | None = None
     max_deletions: int | None = None
 
     def reached(self, *, begun: int, coming: int, now: datetime | None = None) -> Stop | None:
@@ -43,6 +46,8 @@ class Limits:
         now = now or datetime.now(UTC)
         if self.kill_switch is not None and (said := _text(self.kill_switch)) is not None:
             return "kill switch", f"{self.kill_switch} stands there{f': {said}' if said else ''}. Remove it to let deletion go on"
+        if self.paused is not None and (why := self.paused()) is not None:
+            return "paused", why
         if now >= self.expires_at:
             return "expired", f"the plan expired at {self.expires_at:%Y-%m-%d %H:%M} UTC: run a new sweep for the rest"
         if self.window is not None and self.window.closed(now):

@@ -111,6 +111,26 @@ def refuse_if_paused(lake: BucketLake) -> None:
         raise Refused(refusal_line(pause))
 
 
+class PauseWatch:
+    """For a run under way, which asks at each chunk: pauses are only read when one was declared since it last looked. One thread at a time
+    may use it."""
+
+    def __init__(self, lake: BucketLake) -> None:
+        self._lake = lake
+        self._let_be: frozenset[tuple[Path, int]] = frozenset()
+
+    def words(self) -> str | None:
+        """Why deletion is paused now; None while no pause stands."""
+        declared = frozenset((folder, (folder / PAUSE).stat().st_mtime_ns) for folder in self._lake.pauses())
+        if declared == self._let_be:
+            return None
+        pause = standing_pause(self._lake)
+        if pause is not None:
+            return refusal_line(pause)
+        self._let_be = declared
+        return None
+
+
 def refusal_line(pause: Pause) -> str:
     return (
         f"deletion is paused since {pause.at:%Y-%m-%d %H:%M} UTC: {pause.keys:,} keys that were deleted from here are referenced by source "

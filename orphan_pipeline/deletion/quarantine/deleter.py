@@ -75,6 +75,10 @@ class QuarantineDeleter:
             if wrong:
                 raise Refused(f"bucket {self._bucket}: {wrong}. Stopped after the first chunk")
 
+    def close(self) -> None:
+        """No copy is under way any more."""
+        self._pool.shutdown()
+
     def _copied(self, one: Planned, *, unsettled: bool) -> Copied | Answer:
         original, copy = Place(self._bucket, one.key), self._place(one.key)
         if unsettled:

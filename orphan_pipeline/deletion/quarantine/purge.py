@@ -71,10 +71,18 @@ class PurgeTotals:
 
 
 def purge(
-    client: "S3Client", *, lake: BucketLake, undo_window: timedelta, now: datetime, purge_id: str, report: Callable[[str], None]
+    client: "S3Client",
+    *,
+    lake: BucketLake,
+    undo_window: timedelta,
+    now: datetime,
+    purge_id: str,
+    go_on: Callable[[], None],
+    report: Callable[[str], None],
 ) -> PurgeTotals:
     """Removes every copy that is due, by the version that was made where the quarantine keeps versions, and aborts uploads that a killed
-    run left there. Copies that the store will not remove are recorded and counted; boto3's errors rise."""
+    run left there. Copies that the store will not remove are recorded and counted; boto3's errors rise, and what `go_on` raises, which is
+    asked before each request."""
     folder = lake.purge(purge_id)
     progress = Progress("purge", "copies", report)
     number, busy = count(), 0
@@ -82,10 +90,12 @@ def purge(
         try:
             with ledger.exclusively():  # no restore may lose its copy under its hands
                 for lines in _due(lake, ledger, before=now - undo_window, spill_under=folder):
+                    go_on()
                     _record(folder / f"{next(number):08d}.parquet", lines, _removed(client, lines), at=now)
                     progress.add(len(lines))
         except Busy:
             busy += 1
+    go_on()
     uploads = sum(_abort_uploads(client, quarantine, before=now - UPLOADS_LEFT) for quarantine in _quarantines(lake))
     progress.finish()
     totals = _totals(folder)

@@ -10,6 +10,7 @@ from small_world import KEPT, REFERENCED, MakeWorld, World
 
 from cli.conftest import Say
 from orphan_pipeline.demo.servers import PostgresServer
+from orphan_pipeline.settings.load import load_settings
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,17 @@ def test_grants_alone(shared: World, say: Say, tmp_path: Path) -> None:
     assert said.out.splitlines()[0] == "-- database app: run these as its owner, with a password of your own"
     assert said.out.splitlines()[-1] == 'GRANT SELECT ON TABLE "public"."users" TO "orphan_pipeline";'
     assert say(shared, "check", "--grants", "--json").json["app"] == said.out.splitlines()[1:]
+
+
+def test_a_store_that_may_lose_an_overwrite_is_pointed_out(shared: World, say: Say) -> None:
+    shared.change(references=source(strip=["https://cdn.example.com/m/"], drop_query=True), deletion={"mode": "permanent"})
+    kept = say(shared, "check", "--json").json
+    assert kept["warnings"] == list(load_settings(shared.file).warnings()), "the bucket keeps versions"
+    shared.client.put_bucket_versioning(Bucket=shared.bucket, VersioningConfiguration={"Status": "Suspended"})
+    said = say(shared, "check")
+    assert said.status == 0, said.err
+    [line] = [line for line in said.out.splitlines() if "may be lost" in line]
+    assert line.startswith(f"note: media: bucket {shared.bucket} keeps no versions (versioning suspended), and the store http://127.0.0.1:")
 
 
 def test_a_sweep_with_an_export_and_a_glob(make_world: MakeWorld, database_url: str, tmp_path: Path, say: Say) -> None:

@@ -98,10 +98,10 @@ def quarantine_deleter(
 
 def carry_out_into_quarantine(store: ObjectStore, bucket: str, quarantine: str, plan: Path, folder: Path) -> None:
     """Also runs in a process of its own, which is killed."""
-    execute_into(plan, Ledger(folder), quarantine_deleter(store, bucket, Quarantine.of(quarantine)), quarantine)
+    execute_into(plan, Ledger(folder), quarantine_deleter(store, bucket, Quarantine.of(quarantine)), quarantine, concurrency=4)
 
 
-def execute_into(plan: Path, ledger: Ledger, deleter: Any, quarantine: str, *, mode: Any = "quarantine") -> None:
+def execute_into(plan: Path, ledger: Ledger, deleter: Any, quarantine: str, *, mode: Any = "quarantine", concurrency: int = 1) -> None:
     named = plan_named(ledger.folder.name, prefix="a/")
     of = type(named)(
         bucket=named.bucket,
@@ -112,7 +112,8 @@ def execute_into(plan: Path, ledger: Ledger, deleter: Any, quarantine: str, *, m
         mode=mode,
         quarantine=quarantine or None,
     )
-    execute_plan(plan, ledger=ledger, of=of, run_id="run", deleter=deleter, keys=1, limits=Limits(expires_at=NEVER), report=_silent)
+    how: dict[str, Any] = {"keys": 1, "limits": Limits(expires_at=NEVER), "report": _silent, "concurrency": concurrency}
+    execute_plan(plan, ledger=ledger, of=of, run_id="run", deleter=deleter, **how)
 
 
 def _silent(_: str) -> None:

@@ -12,6 +12,7 @@ from orphan_pipeline.deletion.preflight import (
     refuse_unless_undoable,
     shortest_noncurrent_days,
     versioning_of,
+    warning_of_overwrites,
 )
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
@@ -73,3 +74,22 @@ def test_a_bucket_without_lifecycle_keeps_everything(seaweedfs: ObjectStore, mak
 def test_a_lifecycle_that_may_not_be_read_is_an_error(seaweedfs: ObjectStore) -> None:
     with pytest.raises(ClientError):
         shortest_noncurrent_days(client_of(seaweedfs), "no-such-bucket")
+
+
+@pytest.mark.parametrize("versioning", ["never enabled", "suspended", "enabled"])
+@pytest.mark.parametrize("mode", ["dry_run", "versioned", "quarantine", "permanent"])
+def test_a_store_that_may_lose_what_is_written_meanwhile_is_warned_of(
+    seaweedfs: ObjectStore, make_bucket: MakeBucket, mode: Any, versioning: Any
+) -> None:
+    client, bucket = client_of(seaweedfs), make_bucket(seaweedfs)
+    said = warning_of_overwrites(client, bucket, mode, versioning)
+    if versioning == "enabled" or mode in ("dry_run", "versioned"):
+        assert said is None
+    else:
+        assert said is not None
+        assert said.startswith(
+            f"bucket {bucket} keeps no versions (versioning {versioning}), and the store {seaweedfs.endpoint} (SeaweedFS "
+        )
+        assert f"mode {mode} deletes its key may be lost" in said
+    on_aws = client_of(seaweedfs, endpoint="https://s3.eu-west-1.amazonaws.com")
+    assert warning_of_overwrites(on_aws, bucket, mode, versioning) is None, "S3 decides in one step; nothing is asked"

@@ -51,9 +51,9 @@ class Quarantined(Restorable):
         places = {one.key: self.quarantine.copy_of(one.key, plan=PLAN) for one in self.planned}
         return {key: stands(self.client, place.bucket, place.key) for key, place in places.items()}
 
-    def purge(self, name: str = "p1", *, days: float = 15) -> Any:
+    def purge(self, name: str = "p1", *, days: float = 15, go_on: Callable[[], None] = lambda: None) -> Any:
         now = datetime.now(UTC) + timedelta(days=days)
-        return purge(self.client, lake=self.lake, undo_window=WINDOW, now=now, purge_id=name, report=lambda _: None)
+        return purge(self.client, lake=self.lake, undo_window=WINDOW, now=now, purge_id=name, go_on=go_on, report=lambda _: None)
 
 
 @pytest.fixture
@@ -230,6 +230,13 @@ def test_the_purge_takes_what_is_older_than_the_window_and_not_restored(world: Q
     assert world.restore(key="a/1") == totals(restored=1)
     with world.ledger.exclusively():
         assert (world.purge("busy").busy, world.copies()) == (1, world.before)
+
+    def lost() -> None:
+        raise Refused("the lease is lost")
+
+    with pytest.raises(Refused, match="the lease is lost"):
+        world.purge("without the lease", go_on=lost)
+    assert world.copies() == world.before
     assert world.purge().purged.objects == 2
     assert world.copies() == dict.fromkeys(world.before) | {"a/1": world.before["a/1"]}
     assert world.purge("again").purged.objects == 0

@@ -9,8 +9,10 @@ import dagster as dg
 import pytest
 from small_world import MakeWorld, World
 
+from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.orphans.approvals import approved
 from orphan_pipeline.orphans.approving import approvable, record_approval
+from orphan_pipeline.orphans.pauses import PAUSE, Pause
 from pipeline.conftest import Graph, MakeGraph
 
 REFERENCED = {f"files/in-use-{i}.bin" for i in range(8)}
@@ -124,6 +126,27 @@ def test_a_run_that_is_stopped_is_no_failure_and_says_why(world: World, graph: G
     again = graph.delete("files/")
     assert _metadata(again, "deleted_objects")["ended"] == "completed: every chunk of the plan has an outcome"
     assert world.listed() == ALL - ORPHANS
+
+
+def test_a_run_under_way_stops_when_a_pause_is_declared(world: World, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 15. Chunk 0 is ten keys, the rest would be chunk 1."""
+    world.put(*(f"files/more-{i}.bin" for i in range(10)))
+    world.change(deletion={"before_chunk": ["small_world:meanwhile"]}, safety={"max_orphan_fraction": 0.9})
+    assert graph.sweep().success
+
+    def declare(_: object) -> dict[str, str]:
+        folder = graph.lake.pause("another sweep")
+        pause = Pause(sweep_id="s", at=datetime.now(UTC), keys=1, sample=("k",), sources=("documents",), plans=("p" * 64,), digest="d" * 64)
+        write_document(folder / PAUSE, Pause, pause)
+        return {}
+
+    monkeypatch.setattr("small_world.meanwhile", declare, raising=False)
+    run = graph.delete("files/")
+    assert run.success
+    found = _metadata(run, "deleted_objects")
+    assert found["ended"].startswith("stopped (paused): deletion is paused since ")
+    assert found["dagster/partition_row_count"] == 10
+    assert _failure(graph.delete("files/")).startswith("deletion is paused since ")
 
 
 def test_a_dry_run_sends_nothing_and_keeps_its_own_ledger(world: World, graph: Graph) -> None:

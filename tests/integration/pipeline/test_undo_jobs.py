@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from small_world import World
 
+from orphan_pipeline.deletion.lease.lease import leased, register_of
 from orphan_pipeline.deletion.undo.renamed import refuse_if_renamed
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import Lake
@@ -80,6 +81,22 @@ def test_the_purge_stands_in_the_graph_as_long_as_there_may_be_copies(world: Wor
     world.settings["buckets"]["media"]["deletion"] = {"mode": "dry_run"}
     world.change()
     assert "media_purge_job" in jobs(), "the lake remembers"
+
+
+def test_the_purge_waits_for_whoever_holds_the_lease_and_says_who(world: World, graph: Graph) -> None:
+    """Rule 14: a restore, on whatever host, must not lose its copies under its hands."""
+    world.change(deletion={"mode": "quarantine", "quarantine": f"s3://{world.bucket}/quarantine/", "lease_wait": "0s"})
+    register = register_of(world.client, world.bucket, graph.lake)
+    held: dict[str, Any] = {"run_id": "r1", "expiry": timedelta(minutes=2), "wait": timedelta(0), "report": lambda _: None}
+    with leased(register, purpose="restore r1", part="everything", **held):
+        refused = _run(graph, "media_purge_job")
+    assert not refused.success
+    [event] = [event for event in refused.all_events if event.is_step_failure]
+    told = event.step_failure_data.user_failure_data
+    assert told is not None
+    assert (told.description or "").startswith(f"the lease of bucket {world.bucket} is held by restore r1 (everything) on ")
+    assert _run(graph, "media_purge_job").success
+    assert register.read().document is None, "it is given back"
 
 
 def test_permanent_deletes_exactly_and_cannot_be_restored(world: World, graph: Graph) -> None:

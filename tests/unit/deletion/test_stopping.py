@@ -1,5 +1,6 @@
 """The hour, the kill switch, the cap and the expiry stop a run before its next chunk, each with its words."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -50,6 +51,9 @@ def test_each_limit_says_what_it_is(tmp_path: Path) -> None:
         "expired",
         "the plan expired at 9999-01-01 00:00 UTC: run a new sweep for the rest",
     )
+    paused = replace(limits, paused=lambda: "deletion is paused since yesterday")
+    assert paused.reached(begun=0, coming=1, now=late) == ("paused", "deletion is paused since yesterday")
+    assert replace(limits, paused=lambda: None).reached(begun=0, coming=1000, now=NOON) is None
     switch.write_text("Ana: the CDN\nis being moved\n" + "x" * 1000)
     reason, words = limits.reached(begun=0, coming=1, now=late) or ("", "")
     assert reason == "kill switch"

@@ -1,6 +1,7 @@
 """Rule 15: what we deleted and a row points at pauses deletion of the bucket, until it is back or somebody lets it be."""
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from sweep_files import DATABASES, NOON, bucket_settings, publish
 
 from orphan_pipeline.deletion.authorise import Authorised, authorise
+from orphan_pipeline.deletion.execute import Pretending, execute_plan
 from orphan_pipeline.deletion.ledger import LEDGER, Answer, Ledger, LedgerPlan, Outcome, Planned
+from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import make_folder
 from orphan_pipeline.lake.layout import BucketLake
@@ -19,7 +22,7 @@ from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
 from orphan_pipeline.orphans.approvals import approved
 from orphan_pipeline.orphans.approving import approvable, record_approval
 from orphan_pipeline.orphans.manifest import Manifest, read_manifests
-from orphan_pipeline.orphans.pauses import MISSED, MISSED_FILE, refuse_if_paused, standing_pause
+from orphan_pipeline.orphans.pauses import MISSED, MISSED_FILE, PauseWatch, refuse_if_paused, standing_pause
 from orphan_pipeline.orphans.summary import closing_line
 
 HOUR = timedelta(hours=1)
@@ -208,3 +211,46 @@ def test_a_pause_that_was_lifted_has_nothing_left_to_approve(lake: BucketLake) -
     assert made.dangling.pause is not None
     with pytest.raises(Refused, match="there is nothing to approve: no gate holds back the pause of sweep s2"):
         approvable(lake, SETTINGS, made.dangling.pause)
+
+
+def test_a_run_under_way_stops_at_its_next_chunk_and_says_why(lake: BucketLake, tmp_path: Path) -> None:
+    """A begun plan of an earlier sweep is being carried out when the next sweep finds what was missed."""
+    deleted(lake)
+    plan = tmp_path / "plan.parquet"
+    lines = [{"chunk": n, "key": f"b/{n}", "etag": "e", "size": 10, "last_modified": NOON} for n in range(6)]
+    pq.write_table(pa.Table.from_pylist(lines), plan)
+
+    class Meanwhile(Pretending):
+        def __call__(self, planned: Sequence[Planned], **how: Any) -> list[Answer]:
+            if planned[0].key == "b/2":
+                sweep(lake, "s2", 2, orphans=["a/3"], gone=["a/1"])
+            return super().__call__(planned, **how)
+
+    watch, of = PauseWatch(lake), LedgerPlan(bucket="media", prefix="b/", sweep_id="s1", digest="d", dry_run=True)
+    ledger = Ledger(tmp_path / "ledger")
+
+    def carry_out() -> Any:
+        limits = Limits(expires_at=datetime(9999, 1, 1, tzinfo=UTC), paused=watch.words)
+        how: dict[str, Any] = {"keys": 6, "limits": limits, "report": lambda _: None}
+        return execute_plan(plan, ledger=ledger, of=of, run_id="run", deleter=Meanwhile(), **how)
+
+    ended = carry_out()
+    assert (ended.reason, ended.chunks) == ("paused", 3)
+    assert "1 keys that were deleted from here are referenced by source documents, such as 'a/1'" in ended.words
+    assert carry_out().keys == 0, "it stands"
+    bring_back(lake, "a/1", hours=3)
+    assert str(carry_out()) == "completed: every chunk of the plan has an outcome"
+
+
+def test_a_pause_that_was_let_be_is_not_read_again_at_each_chunk(lake: BucketLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted(lake)
+    sweep(lake, "s2", 2, orphans=["a/3"], gone=["a/1"])
+    watch = PauseWatch(lake)
+    assert watch.words() is not None
+    bring_back(lake, "a/1", hours=3)
+    assert watch.words() is None
+    monkeypatch.setattr("orphan_pipeline.orphans.pauses.standing_pause", lambda lake: pytest.fail("looked again"))
+    assert watch.words() is None
+    monkeypatch.undo()
+    sweep(lake, "s3", 4, orphans=["a/3"], gone=["a/2"])
+    assert "'a/2'" in (watch.words() or "")
