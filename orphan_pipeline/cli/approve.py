@@ -18,6 +18,7 @@ from orphan_pipeline.cli.common import (
     settings_option,
     yes_option,
 )
+from orphan_pipeline.digests import shown
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.approvals import Approval
 from orphan_pipeline.orphans.approving import Approvable, approvable, record_approval
@@ -42,7 +43,7 @@ def command(digest: str, settings_path: Path | None, bucket: str | None, yes: bo
     if as_json:
         print_json({"digest": approval.digest, "by": approval.by, "at": approval.at.isoformat(), "gates": approval.gates})
     else:
-        err.print(f"approved by {approval.by}: {what.what}, digest {approval.digest[:16]}", markup=False)
+        err.print(f"approved by {approval.by}: {what.what}, digest {shown(approval.digest)}", markup=False)
 
 
 def approve_as_operator(lake: BucketLake, what: Approvable) -> Approval:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orphan_pipeline import digests
 from orphan_pipeline.cli.approve import approve_as_operator
 from orphan_pipeline.cli.common import (
     as_table,
@@ -24,6 +25,7 @@ from orphan_pipeline.cli.common import (
     yes_option,
 )
 from orphan_pipeline.deletion.ledger import Ledger
+from orphan_pipeline.digests import shown
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
@@ -166,8 +168,10 @@ def _question(settings: BucketSettings, manifest: Manifest, plans: list[PlanEntr
 
 def _whole_digest(manifest: Manifest, digest: str) -> str:
     whole = [d for d in (manifest.digest, *(plan.digest for plan in manifest.plans.values())) if d.startswith(digest)]
-    if len(digest) < 8 or len(whole) != 1:
-        raise Refused(f"--approve: found {digest!r}, expected at least 8 characters of the digest of this sweep or of one of its plans")
+    if len(digest) < digests.SHORTEST or len(whole) != 1:
+        raise Refused(
+            f"--approve: found {digest!r}, expected at least {digests.SHORTEST} characters of the digest of this sweep or one of its plans"
+        )
     return whole[0]
 
 
@@ -182,7 +186,7 @@ def _show(lake: BucketLake, settings: BucketSettings, manifest: Manifest, plans:
                 plan.amount.objects,
                 plan.amount.bytes,
                 plan.chunks,
-                plan.digest[:16],
+                shown(plan.digest),
                 ", ".join(gate.name for gate in closed[plan.prefix]) or "passed",
             ]
             for plan in plans

@@ -16,6 +16,7 @@ from orphan_pipeline.cli.common import (
     print_table,
     settings_option,
 )
+from orphan_pipeline.digests import shown
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.gates.gate import GATES, PREFIX_GATES, Gate
 from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
@@ -24,7 +25,6 @@ from orphan_pipeline.orphans.manifest import Manifest, latest_manifest
 from orphan_pipeline.orphans.summary import closing_line
 from orphan_pipeline.settings.model import BucketSettings, Settings
 
-SHOWN_DIGITS = 16
 MOST_LINES = 10
 
 
@@ -97,7 +97,7 @@ def show_sweep(settings: Settings, bucket: BucketSettings, manifest: Manifest) -
                 *(figures.holds[reason].objects if reason in figures.holds else 0 for reason in reasons),
                 figures.deletable.objects,
                 figures.deletable.bytes,
-                manifest.plans[prefix].digest[:SHOWN_DIGITS] if prefix in manifest.plans else "",
+                shown(manifest.plans[prefix].digest) if prefix in manifest.plans else "",
             ]
             for prefix, figures in manifest.prefixes.items()
         ],
@@ -105,7 +105,7 @@ def show_sweep(settings: Settings, bucket: BucketSettings, manifest: Manifest) -
     out.print(f"unowned orphans (never deleted): {manifest.unowned.objects:,}")
     for line in gate_lines(gates):
         out.print(line, markup=False)
-    out.print(f"sweep digest {manifest.digest[:SHOWN_DIGITS]}, plans expire {manifest.expires_at:%Y-%m-%d %H:%M} UTC")
+    out.print(f"sweep digest {shown(manifest.digest)}, plans expire {manifest.expires_at:%Y-%m-%d %H:%M} UTC")
     out.print(closing_line(manifest, closed_gates(lake, manifest, gates)), markup=False)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from orphan_pipeline import digests
 from orphan_pipeline.cli.common import bucket_option, json_option, lake_of, one_bucket, open_settings, out, print_json, settings_option
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.orphans.manifest import Manifest, read_manifests
@@ -89,7 +90,7 @@ def lines(story: Story) -> list[str]:
         seen = story.orphan
         told.append(f"seen as an orphan since {_time(seen.first_seen)}, {seen.sightings} time(s), last counted {_time(seen.sighted_at)}")
     if story.plan is not None and story.plan_expires_at is not None:
-        told.append(f"plan {story.plan[:16]} expires {_time(story.plan_expires_at)}")
+        told.append(f"plan {digests.shown(story.plan)} expires {_time(story.plan_expires_at)}")
     told += [f"sweep {sighting.sweep_id} ({_time(sighting.at)}): {sighting.verdict}" for sighting in story.history]
     told += [_done(done) for done in asdict(story)["done"]]
     return told
@@ -98,7 +99,7 @@ def lines(story: Story) -> list[str]:
 def _done(done: dict[str, Any]) -> str:
     version = f", version {done['version_id']}" if done["version_id"] else ""
     code = f" ({done['code']})" if done["code"] else ""
-    return f"{done['what']} {done['of'][:16]}: {done['outcome']}{code} {_time(done['at'])}{version}"
+    return f"{done['what']} {digests.shown(done['of'])}: {done['outcome']}{code} {_time(done['at'])}{version}"
 
 
 def _time(at: Any) -> str:

@@ -18,10 +18,7 @@ Versioning = Literal["enabled", "suspended", "never enabled"]
 
 
 def versioning_of(client: "S3Client", bucket: str) -> Versioning:
-    status = client.get_bucket_versioning(Bucket=bucket).get("Status")
-    if status == "Enabled":
-        return "enabled"
-    return "suspended" if status == "Suspended" else "never enabled"
+    return _versioning(client.get_bucket_versioning(Bucket=bucket))
 
 
 def rules_that_touch(client: "S3Client", bucket: str, prefix: str = "") -> list[Mapping[str, Any]]:
@@ -49,10 +46,10 @@ def shortest_noncurrent_days(client: "S3Client", bucket: str, prefix: str = "") 
 
 def refuse_unless_undoable(client: "S3Client", bucket: str, undo_window: timedelta, *, prefix: str = "") -> None:
     """Raises Refused unless an object deleted under `prefix` can be brought back for the whole undo window."""
-    versioning = versioning_of(client, bucket)
-    if versioning != "enabled":
-        raise Refused(f"bucket {bucket}: versioning is {versioning}, expected enabled: mode versioned could not undo")
-    if client.get_bucket_versioning(Bucket=bucket).get("MFADelete") == "Enabled":
+    said = client.get_bucket_versioning(Bucket=bucket)
+    if _versioning(said) != "enabled":
+        raise Refused(f"bucket {bucket}: versioning is {_versioning(said)}, expected enabled: mode versioned could not undo")
+    if said.get("MFADelete") == "Enabled":
         raise Refused(
             f"bucket {bucket}: MFA delete is enabled, expected disabled: no delete marker could be removed, so nothing brought back"
         )
@@ -76,6 +73,12 @@ def warning_of_overwrites(client: "S3Client", bucket: str, mode: Mode, versionin
         f"and carry it out in one step: what an application writes in the very moment that mode {mode} deletes its key may be lost. "
         "Let nobody overwrite keys of a prefix while it is deleted, or turn versioning on"
     )
+
+
+def _versioning(said: Mapping[str, Any]) -> Versioning:
+    if said.get("Status") == "Enabled":
+        return "enabled"
+    return "suspended" if said.get("Status") == "Suspended" else "never enabled"
 
 
 def _prefix_of(rule: Mapping[str, Any]) -> str:

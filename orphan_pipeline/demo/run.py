@@ -25,6 +25,7 @@ from orphan_pipeline.demo.judge import Verdict, judge
 from orphan_pipeline.demo.processes import free_ports, running, wait_until
 from orphan_pipeline.demo.servers import Servers, running_servers
 from orphan_pipeline.demo.settings_file import MIN_AGE, render_settings, settings_environment
+from orphan_pipeline.digests import shown
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.approving import approvable
@@ -105,7 +106,7 @@ def _shown(demo: Demo, runs: Runs) -> dict[str, Any]:
     client = demo.servers.store.client()
     with demo.step("First sweep: every orphan is still too young, or seen only once", "sweep"):
         first = _first_sweep(demo, runs)
-    with demo.step("Approve it as the bucket's baseline: later sweeps are held against it", f"approve {first.digest[:16]}"):
+    with demo.step("Approve it as the bucket's baseline: later sweeps are held against it", f"approve {shown(first.digest)}"):
         approved = approve_as_operator(demo.lake, approvable(demo.lake, demo.bucket, first.digest))
         out.print(f"  gates overridden, once, by {approved.by}: {', '.join(approved.gates)}", markup=False)
     with demo.step("Wait until the objects are of age"):

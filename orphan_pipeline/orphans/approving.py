@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from orphan_pipeline import digests
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.gates.evaluate import tripped
 from orphan_pipeline.gates.gate import Gate
@@ -15,8 +16,6 @@ from orphan_pipeline.orphans.approvals import Approval, approve
 from orphan_pipeline.orphans.manifest import Manifest, read_manifests
 from orphan_pipeline.orphans.pauses import PAUSE, Pause, standing_pause
 from orphan_pipeline.settings.model import BucketSettings
-
-SHORTEST_DIGEST = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +31,10 @@ class Approvable:
 def approvable(lake: BucketLake, settings: BucketSettings, digest: str) -> Approvable:
     """What the digest that begins like this stands for. Raises Refused when there is none, or more than one, or nothing to approve."""
     manifests = read_manifests(lake)
-    found = [*_sweeps(lake, settings, manifests, digest), *_pauses(lake, digest)] if len(digest) >= SHORTEST_DIGEST else []
+    found = [*_sweeps(lake, settings, manifests, digest), *_pauses(lake, digest)] if len(digest) >= digests.SHORTEST else []
     if len(found) != 1:
         raise Refused(
-            f"approve: found {digest!r}, expected at least {SHORTEST_DIGEST} characters of the digest of one sweep, plan or pause "
+            f"approve: found {digest!r}, expected at least {digests.SHORTEST} characters of the digest of one sweep, plan or pause "
             "(`orphan-pipeline plan` shows them)"
         )
     if not found[0].gates:

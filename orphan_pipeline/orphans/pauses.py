@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from orphan_pipeline.deletion.ledger import GONE
+from orphan_pipeline.digests import shown
 from orphan_pipeline.duck import duck, rows, view_files
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import TIME
@@ -27,7 +28,6 @@ from orphan_pipeline.orphans.views import view_inventory, view_references
 PAUSE = "pause.json"
 MISSED_FILE = "missed.parquet"
 SAMPLE = 3
-SHOWN_DIGITS = 16
 
 MISSED = pa.schema(
     [
@@ -135,8 +135,8 @@ def refusal_line(pause: Pause) -> str:
     return (
         f"deletion is paused since {pause.at:%Y-%m-%d %H:%M} UTC: {pause.keys:,} keys that were deleted from here are referenced by source "
         f"{', '.join(pause.sources)}, such as {pause.sample[0]!r}. Bring them back (orphan-pipeline restore --key KEY, or --plan "
-        f"{pause.plans[0][:SHOWN_DIGITS]}) and find out why they were orphans; or let it be: orphan-pipeline approve "
-        f"{pause.digest[:SHOWN_DIGITS]}"
+        f"{shown(pause.plans[0])}) and find out why they were orphans; or let it be: orphan-pipeline approve "
+        f"{shown(pause.digest)}"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from orphan_pipeline import digests
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import sha256_of
 from orphan_pipeline.lake.layout import SweepFolder
@@ -103,9 +104,10 @@ def refuse_unless_bound(
 
 
 def find_plan(manifests: list[Manifest], digest: str) -> tuple[Manifest, PlanEntry]:
-    """The plan whose digest begins with `digest` (at least 8 characters). Raises Refused when there is none, or more than one."""
-    if len(digest) < 8:
-        raise Refused(f"plan {digest!r}: found {len(digest)} characters, expected at least 8 of its digest")
+    """The plan whose digest begins with `digest` (at least `digests.SHORTEST` characters). Raises Refused when there is none,
+    or more than one."""
+    if len(digest) < digests.SHORTEST:
+        raise Refused(f"plan {digest!r}: found {len(digest)} characters, expected at least {digests.SHORTEST} of its digest")
     found = [(manifest, plan) for manifest in manifests for plan in manifest.plans.values() if plan.digest.startswith(digest)]
     if len(found) != 1:
         raise Refused(f"plan {digest!r}: {len(found)} plans have this digest, expected one (`orphan-pipeline plan` lists them)")

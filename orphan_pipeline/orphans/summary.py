@@ -3,12 +3,11 @@ not before."""
 
 from collections.abc import Sequence
 
+from orphan_pipeline.digests import shown
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.orphans.acceptance import Closed
 from orphan_pipeline.orphans.manifest import Manifest, total
 from orphan_pipeline.orphans.pauses import refusal_line
-
-SHOWN_DIGITS = 16
 
 BECAUSE = {
     "young": "the oldest orphans are younger than min_age (and multipart_grace) until then",
@@ -18,7 +17,7 @@ BECAUSE = {
 
 def approval_command(digest: str) -> str:
     """What an operator types who finds that a tripped gate is right after all."""
-    return f"orphan-pipeline approve {digest[:SHOWN_DIGITS]}"
+    return f"orphan-pipeline approve {shown(digest)}"
 
 
 def closing_line(manifest: Manifest, closed: Closed) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from orphan_pipeline.digests import shown
 from orphan_pipeline.duck import duck
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.manifest import Manifest
@@ -79,7 +80,7 @@ class Story:
         if self.orphan is None:
             return "no orphan, though no reference of this name is found: a rule of its own keeps it"
         if self.orphan.hold is None:
-            return f"an orphan, deletable: chunk {self.orphan.chunk} of plan {(self.plan or '')[:16]}{_last_done(self.done)}"
+            return f"an orphan, deletable: chunk {self.orphan.chunk} of plan {shown(self.plan or '')}{_last_done(self.done)}"
         evidence = {name: getattr(self.orphan, name) for name in FoundOrphan.__dataclass_fields__}
         return f"an orphan, held as {self.orphan.hold}: {HOLDS[self.orphan.hold].format(**evidence)}"
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from shlex import quote
 
+from orphan_pipeline import digests
 from orphan_pipeline.deletion.ledger import PLAN, Ledger
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.prefixes import REMAINDER, WHOLE_BUCKET
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.settings.values import parse_duration
-
-SHORTEST_DIGEST = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +96,8 @@ def _iso(at: datetime | None) -> str:
 
 
 def _of_plan(ledgers: list[Ledger], digest: str) -> list[Ledger]:
-    if len(digest) < SHORTEST_DIGEST:
-        raise Refused(f"restore: plan {digest!r}: found {len(digest)} characters, expected at least {SHORTEST_DIGEST} of its digest")
+    if len(digest) < digests.SHORTEST:
+        raise Refused(f"restore: plan {digest!r}: found {len(digest)} characters, expected at least {digests.SHORTEST} of its digest")
     found = [ledger for ledger in ledgers if ledger.folder.name.startswith(digest)]
     if len(found) > 1:
         raise Refused(f"restore: {len(found)} plans have a digest that begins with {digest!r}, expected one")

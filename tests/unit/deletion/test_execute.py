@@ -177,7 +177,16 @@ def test_a_worker_that_waits_to_send_again_gives_up_when_another_fails(tmp_path:
 def test_the_kill_switch_stops_before_the_next_chunk(tmp_path: Path, concurrency: int) -> None:
     switch = tmp_path / "STOP"
     limits = Limits(expires_at=NEVER, kill_switch=switch)
-    deleter = Deleting(lambda chunk: switch.write_text("wait for Ana") if chunk == 5 else None)
+    written = Event()
+
+    def act(chunk: int) -> None:
+        if chunk == 5:
+            switch.write_text("wait for Ana")
+            written.set()
+        elif chunk > 5:  # the other workers must not run ahead of the one that writes it
+            assert written.wait(SECONDS)
+
+    deleter = Deleting(act)
     ledger = Ledger(tmp_path / "ledger")
     ended = run(plan_of(tmp_path / "plan", 40), ledger, deleter, limits=limits, concurrency=concurrency)
     assert str(ended) == f"stopped (kill switch): {switch} stands there: wait for Ana. Remove it to let deletion go on"
