@@ -10,10 +10,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from benchmarks.delete_endpoint import ETAG
 from benchmarks.endpoint import key
 from benchmarks.listing import ENVIRONMENT, Measured, _beside_python, _measured, _medians, _run
 from orphan_pipeline.demo.servers import ObjectStore, running_postgres, running_seaweedfs
-from orphan_pipeline.orphans.snapshot import PLAN
+from orphan_pipeline.orphans.files import PLAN, ROW_GROUP
 
 KEYS = int(os.environ.get("BENCH_KEYS", "1000000"))
 STORE_KEYS = int(os.environ.get("BENCH_STORE_KEYS", "50000"))
@@ -52,6 +53,7 @@ from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.recheck.guard import Recheck
 from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.deletion.undo.at_once import REFERENCED_AGAIN, WRITTEN_MEANWHILE, bringing_back
+from orphan_pipeline.flat_memory import flat_memory
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.references.cut import DatabaseUnderCut
 from orphan_pipeline.references.recheck.asking import Asker
@@ -63,7 +65,7 @@ SILENT = lambda line: None
 def client(attempts):
     return boto3.client("s3", endpoint_url=endpoint, config=Config(
         signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=32, retries={"total_max_attempts": attempts}))
-with tempfile.TemporaryDirectory(dir=Path(plan).parent) as folder, ExitStack() as opened:
+with flat_memory(), tempfile.TemporaryDirectory(dir=Path(plan).parent) as folder, ExitStack() as opened:
     lake, ledger, guards, newer = BucketLake(Path(folder) / "lake"), Ledger(Path(folder) / "ledger"), [], None
     pace = Pace(Path(folder) / "pace", ceiling=100_000)
     deleter = VersionedDeleter(client=client(5), once=client(1), bucket=bucket, pace=pace)
@@ -114,7 +116,7 @@ def measure() -> str:
 
 
 def _synthetic(folder: Path) -> dict[str, Any]:
-    plan = _plan(folder / "synthetic.parquet", [(key(number), ETAG) for number in range(KEYS)])
+    plan = _plan(folder / "synthetic.parquet", ((key(number), ETAG) for number in range(KEYS)))
     runs: dict[str, list[Measured]] = {"ours": [], "plain": [], "s5cmd": []}
     with _endpoint(KEYS, 0) as endpoint, _database(folder) as database:
         for _ in range(ROUNDS):
@@ -126,7 +128,7 @@ def _synthetic(folder: Path) -> dict[str, Any]:
 
 
 def _limited(folder: Path) -> dict[str, Any]:
-    plan = _plan(folder / "limited.parquet", [(key(number), ETAG) for number in range(LIMITED_KEYS)])
+    plan = _plan(folder / "limited.parquet", ((key(number), ETAG) for number in range(LIMITED_KEYS)))
     with _endpoint(LIMITED_KEYS, LIMIT) as endpoint:
         measured, requests, slowed = _ours(endpoint, "bench", plan)
     return {
@@ -166,19 +168,22 @@ def _filled(store: ObjectStore, folder: Path, name: str) -> tuple[str, Path]:
         return bucket, _plan(folder / f"{name}.parquet", list(pool.map(put, range(STORE_KEYS))), seen=datetime.now(UTC))
 
 
-def _plan(path: Path, objects: list[tuple[str, str]], *, seen: datetime = SEEN) -> Path:
-    count = len(objects)
-    columns: dict[str, Any] = {
-        "chunk": [0 if place < CANARY else 1 + (place - CANARY) // CHUNK for place in range(count)],
-        "key": [name for name, _ in objects],
-        "etag": [etag for _, etag in objects],
-        "size": [1] * count,
-        "storage_class": ["STANDARD"] * count,
-        "is_multipart": [False] * count,
-        "sightings": [2] * count,
-        **{name: [seen] * count for name in ("last_modified", "first_seen", "sighted_at")},
-    }
-    pq.write_table(pa.Table.from_pydict({field.name: columns[field.name] for field in PLAN}, schema=PLAN), path, compression="zstd")
+def _plan(path: Path, objects: Iterable[tuple[str, str]], *, seen: datetime = SEEN) -> Path:
+    """In row groups as the orphan stage writes them, one at a time: what this process holds would count as its children's peak."""
+    numbered = enumerate(objects)
+    with pq.ParquetWriter(path, PLAN, compression="zstd") as writer:
+        while some := list(islice(numbered, ROW_GROUP)):
+            columns: dict[str, Any] = {
+                "chunk": [0 if place < CANARY else 1 + (place - CANARY) // CHUNK for place, _ in some],
+                "key": [name for _, (name, _) in some],
+                "etag": [etag for _, (_, etag) in some],
+                "size": [1] * len(some),
+                "storage_class": ["STANDARD"] * len(some),
+                "is_multipart": [False] * len(some),
+                "sightings": [2] * len(some),
+                **{name: [seen] * len(some) for name in ("last_modified", "first_seen", "sighted_at")},
+            }
+            writer.write_table(pa.Table.from_pydict({field.name: columns[field.name] for field in PLAN}, schema=PLAN))
     return path
 
 

@@ -33,6 +33,7 @@ from orphan_pipeline.deletion.undo.notes import refuse_if_restored
 from orphan_pipeline.deletion.undo.renamed import refuse_if_renamed
 from orphan_pipeline.deletion.undo.selection import beginning_of
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.flat_memory import flat_memory
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.approving import approvable, record_approval
@@ -99,6 +100,7 @@ def deleted_objects(
             plan = lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file
             resource: BucketResource = getattr(context.resources, names.bucket_resource)
             with (
+                flat_memory(),
                 authorised.ledger.exclusively(),
                 guarded(
                     name,

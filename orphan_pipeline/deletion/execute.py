@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event, Lock
-from typing import Protocol
+from typing import Any, Protocol
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orphan_pipeline.deletion.ending import Ended, Reason
@@ -20,9 +21,11 @@ from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.pace.pace import Interrupted, Pace
 from orphan_pipeline.deletion.stopping import Limits, Stop
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.columns import TIME
 from orphan_pipeline.progress import Progress
 
 PLAN_COLUMNS = ["chunk", "key", "etag", "size", "last_modified"]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ROWS_A_READ = 10_000
 CANARY = 0
 READ_AHEAD = 2
@@ -81,8 +84,8 @@ def chunks_of(plan: Path) -> Iterator[Chunk]:
     last = -1
     members: list[Planned] = []
     for batch in pq.ParquetFile(plan).iter_batches(batch_size=ROWS_A_READ, columns=PLAN_COLUMNS):
-        columns = [batch.column(name).to_pylist() for name in PLAN_COLUMNS]
-        for chunk, *row in zip(*columns, strict=True):
+        *columns, times = (batch.column(name) for name in PLAN_COLUMNS)
+        for chunk, *row in zip(*(column.to_pylist() for column in columns), _moments(times), strict=True):
             if chunk != last:
                 if members:
                     yield last, members
@@ -92,6 +95,11 @@ def chunks_of(plan: Path) -> Iterator[Chunk]:
             members.append(Planned(*row))
     if members:
         yield last, members
+
+
+def _moments(times: "pa.Array[Any]") -> Iterator[datetime]:
+    """By themselves: pyarrow takes five times as long, a tenth of all that a chunk takes."""
+    return (EPOCH + timedelta(microseconds=since) for since in times.cast(TIME).cast(pa.int64()).to_numpy().tolist())
 
 
 def execute_plan(

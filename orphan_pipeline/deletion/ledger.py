@@ -260,10 +260,10 @@ def _answer(line: Mapping[str, Any]) -> Answer:
 
 def _write(file: Path, planned: Sequence[Planned], answers: Sequence[Answer], *, at: datetime) -> None:
     lines = list(zip(planned, answers, strict=True))
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Any] = {
         **{name: [getattr(one, name) for one, _ in lines] for name in OF_PLANNED},
         **{name: [getattr(answer, name) for _, answer in lines] for name in OF_ANSWER},
-        "at": [at] * len(lines),
+        "at": pa.repeat(pa.scalar(at, TIME), len(lines)),
     }
     with written_whole(file) as unfinished:
         pq.write_table(pa.Table.from_pydict(columns, schema=LEDGER), unfinished, compression="zstd")

@@ -34,8 +34,8 @@ def quickened(client: "S3Client") -> "S3Client":
     events.register_last("before-parameter-build.s3.DeleteObjects", _take_objects, unique_id=f"{OURS}-take")
     events.register_last("before-call.s3.DeleteObjects", _give_body, unique_id=f"{OURS}-give")
     events.register_first("before-send.s3.DeleteObjects", _note_sent, unique_id=f"{OURS}-sent")
-    # For all operations: only so does it come before botocore's own handler, which parses every body to see whether it is an error.
-    events.register_first("before-parse.s3.*", _read_answer, unique_id=f"{OURS}-read")
+    # A wildcard in the service's place comes before botocore's own handler, which parses every body to see whether it is an error.
+    events.register("before-parse.*.DeleteObjects", _read_answer, unique_id=f"{OURS}-read")
     return client
 
 
@@ -103,9 +103,7 @@ def _give_body(params: dict[str, Any], context: dict[str, Any], **_: object) -> 
         params["body"] = context[OURS]
 
 
-def _read_answer(operation_model: Any, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    if operation_model.name != "DeleteObjects":
-        return
+def _read_answer(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
     _ON_THE_WIRE.seconds = monotonic() - _ON_THE_WIRE.sent
     if response_dict["status_code"] != OK:
         return

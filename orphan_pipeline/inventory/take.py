@@ -2,15 +2,14 @@
 the last inventory taught about the bucket (where to cut it evenly, whether the store lists in order, how much to expect) makes this one
 faster and changes nothing in it."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.flat_memory import flat_memory
 from orphan_pipeline.inventory.clock import store_time
 from orphan_pipeline.inventory.listing.asking import Asker
 from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
@@ -38,21 +37,10 @@ def take_inventory(
     report: Callable[[str], None],
 ) -> InventoryFigures:
     """Writes the snapshot into `folder`. Raises Refused when the objects cannot be had whole; boto3's errors rise where it cannot begin."""
-    with _flat_memory():
+    with flat_memory():
         if settings.source == "s3_inventory":
             return _reported(client, bucket, settings, prefixes=prefixes, folder=folder, report=report)
         return _listed(client, bucket, settings, prefixes=prefixes, last=last, folder=folder, report=report)
-
-
-@contextmanager
-def _flat_memory() -> Iterator[None]:
-    """Arrow's own allocator keeps what every thread that parsed a page has freed, some 75 MB; the system's gives it back."""
-    before = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(before)
 
 
 def _listed(

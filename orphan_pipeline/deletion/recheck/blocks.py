@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from orphan_pipeline.elapsed import elapsed
@@ -56,5 +58,11 @@ class Block:
 
 def read_block(plan: Path, first: int, chunks: int) -> tuple[Mapping[int, int], Keys]:
     """Chunk `first` and those behind it, as many as there are: how many keys each has, and the keys of all."""
-    table = pq.read_table(plan, columns=["chunk", "key"], filters=[("chunk", ">=", first), ("chunk", "<", first + chunks)])
-    return Counter(table["chunk"].to_numpy().tolist()), table["key"]
+    with pq.ParquetFile(plan) as file:
+        place = file.schema_arrow.get_field_index("chunk")
+        spans: list[Any] = [file.metadata.row_group(group).column(place).statistics for group in range(file.num_row_groups)]
+        groups = [group for group, span in enumerate(spans) if span.min < first + chunks and span.max >= first]
+        table = file.read_row_groups(groups, columns=["chunk", "key"], use_threads=False)
+    numbers = table["chunk"].to_numpy()  # they ascend
+    begin, end = np.searchsorted(numbers, [first, first + chunks])
+    return Counter(numbers[begin:end].tolist()), table["key"].slice(begin, end - begin)

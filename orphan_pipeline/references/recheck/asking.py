@@ -5,7 +5,7 @@ Several databases are looked at A, B, A: a row that moves from B to A between tw
 when A is looked at again. With more of them all but the last are looked at twice, so that each stands behind each other one once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,13 +15,15 @@ from typing import Literal, Self
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orphan_pipeline.duck import duck
 from orphan_pipeline.elapsed import elapsed
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
 from orphan_pipeline.references.derived import glob_matches_sql
-from orphan_pipeline.references.kinds.files import OpenFile, open_files
+from orphan_pipeline.references.extract import Reading
+from orphan_pipeline.references.kinds.files import FileReading, OpenFile, open_files
 from orphan_pipeline.references.normalise import teach
 from orphan_pipeline.references.recheck.reading import read_keys, reading_of, reading_of_few
 from orphan_pipeline.references.recheck.ways import KEYS_EXPLAINED, Keys, Way, narrowed, raws_of, slices, way_of
@@ -72,7 +74,6 @@ class Asker:
         self._connection = self._stack.enter_context(duck(self._spill_under, memory_bytes=MEMORY_BYTES))
         self._connection.execute(PREPARE)
         teach(self._connection)
-        self._second = self._stack.enter_context(self._connection.cursor())  # for while the first is reading
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -93,9 +94,10 @@ class Asker:
         began = elapsed()
         ways = self.ways(keys)
         in_use: dict[str, str] = {}
-        self._connection.register("asked_keys", pa.table({"key": keys}))
-        self._connection.execute(FILL)
-        self._connection.unregister("asked_keys")
+        if any(way.form is None for way in ways):
+            self._connection.register("asked_keys", pa.table({"key": keys}))
+            self._connection.execute(FILL)
+            self._connection.unregister("asked_keys")
         files = open_files(self._sources, now=datetime.now(UTC))
         for way in ways:
             if not way.source.of_postgres:
@@ -111,18 +113,29 @@ class Asker:
                         in_use.setdefault(key, way.source.name)
         return Asked(in_use=in_use, began=began, seconds=elapsed() - began)
 
-    def _in_use(self, way: Way, place: Cut | OpenFile, keys: Keys) -> list[str]:
-        globs = () if way.form is not None else reading_of(way.source, place).globs
-        with self._streamed(self._read(way, place, keys)) as found:
+    def _in_use(self, way: Way, place: Cut | OpenFile, keys: Keys) -> Iterable[str]:
+        if way.form is None:
+            return self._found_by_a_pass(reading_of(way.source, place))
+        assert isinstance(place, Cut)
+        in_use: set[str] = set()
+        for some in slices(keys):
+            raws = raws_of(way.source, self._connection, some)
+            # An index narrows to a few rows: no table is made for them.
+            for table in read_keys(reading_of_few(narrowed(way.source, way.form, raws, place), place)) if raws else ():
+                in_use |= set(map(str, table["key"].filter(pc.is_in(table["key"], value_set=keys)).to_pylist()))
+        return in_use
+
+    def _found_by_a_pass(self, reading: Reading | FileReading) -> list[str]:
+        with self._streamed(read_keys(reading)) as found:
             self._connection.register("found", found)
             try:
-                if not globs:
+                if not reading.globs:
                     return self._keys(IN_USE)
                 self._connection.execute(HOLD).fetchall()
             finally:
                 self._connection.unregister("found")
         in_use = self._keys(HELD_IN_USE)
-        for template in globs:
+        for template in reading.globs:
             matches, parameters = glob_matches_sql(template, objects="asked", parents="parents")
             in_use += self._keys(matches, parameters)
         self._connection.execute(LET_GO)
@@ -130,16 +143,6 @@ class Asker:
 
     def _keys(self, query: str, parameters: Mapping[str, str] | None = None) -> list[str]:
         return [row[0] for row in self._connection.execute(query, dict(parameters or {})).fetchall()]
-
-    def _read(self, way: Way, place: Cut | OpenFile, keys: Keys) -> Iterator[pa.Table]:
-        if way.form is None:
-            yield from read_keys(reading_of(way.source, place))
-            return
-        assert isinstance(place, Cut)
-        for some in slices(keys):
-            raws = raws_of(way.source, self._second, some)
-            if raws:
-                yield from read_keys(reading_of_few(narrowed(way.source, way.form, raws, place), place))
 
     @contextmanager
     def _streamed(self, tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatchReader]:

@@ -105,6 +105,8 @@ def narrowed(source: ReferenceSettings, form: Form, raws: Sequence[str], cut: Cu
 
 def raws_of(source: ReferenceSettings, connection: duckdb.DuckDBPyConnection, keys: Keys) -> list[str]:
     """Every raw value of the source that could give one of the keys. PostgreSQL's text holds no NUL: such a raw value cannot be there."""
+    if not source.key.steps:
+        return [key for key in dict.fromkeys(map(str, keys.to_pylist())) if "\0" not in key]
     found = raw_candidates(source.key)
     assert found is not None  # asked only where there is a form
     candidates, parameters = found

@@ -67,6 +67,15 @@ def test_the_strictest_enabled_rule_counts(moto: ObjectStore, make_bucket: MakeB
         refuse_unless_undoable(client, bucket, WINDOW)
 
 
+def test_mfa_delete_is_refused(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
+    """No marker could be removed: no server at hand has it, so its answer is made to say so."""
+    client, bucket = client_of(seaweedfs), make_bucket(seaweedfs, versioned=True)
+    events: Any = client.meta.events
+    events.register("after-call.s3.GetBucketVersioning", lambda parsed, **_: parsed.update(MFADelete="Enabled"))
+    with pytest.raises(Refused, match="MFA delete is enabled, expected disabled"):
+        refuse_unless_undoable(client, bucket, WINDOW)
+
+
 def test_a_bucket_without_lifecycle_keeps_everything(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
     assert shortest_noncurrent_days(client_of(seaweedfs), make_bucket(seaweedfs, versioned=True)) is None
 

@@ -20,7 +20,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.cut import DatabaseUnderCut, open_cut
 from orphan_pipeline.references.recheck import asking
 from orphan_pipeline.references.recheck.asking import Asker, By, looks, recheck_advice
-from orphan_pipeline.references.recheck.indexes import forms_of_documents
+from orphan_pipeline.references.recheck.indexes import equal_to_any, forms_of_documents
 from orphan_pipeline.references.recheck.reading import read_keys, reading_of
 from orphan_pipeline.references.recheck.ways import narrowed, raws_of
 from orphan_pipeline.settings.model import ReferenceSettings
@@ -125,6 +125,41 @@ def test_what_cannot_be_undone_is_a_pass_whatever_the_index(
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=4) | st.sampled_from(
     ["a", "it's", '"', "\\", "%", "{}", "a\nb", "$", "ü", "*"]
 )
+
+
+def test_postgresql_is_asked_for_the_very_values(app: Any) -> None:
+    """They go as one array in PostgreSQL's own syntax."""
+    odd = [
+        "NULL",
+        "null",
+        "a,b",
+        "{x}",
+        "{",
+        "}",
+        '"',
+        '""',
+        "\\",
+        "end\\",
+        '\\"',
+        "it's",
+        "''",
+        " ",
+        "\n",
+        "%s",
+        "$1",
+        "E'",
+        "ü",
+        "\U0001f600",
+    ]
+    with psycopg.connect(app.url) as connection:
+        asked = equal_to_any(sql.SQL("v"), "text", odd).as_string(connection)
+        values = sql.SQL(", ").join(sql.SQL("({})").format(sql.Literal(value)) for value in [*odd, "other", "NUL"])
+        found = connection.execute(sql.SQL("SELECT v FROM (VALUES {}) AS t(v) WHERE {}").format(values, sql.SQL(asked))).fetchall()
+        nothing = connection.execute(sql.SQL("SELECT {}").format(equal_to_any(sql.Literal("a"), "text", []))).fetchone()
+    assert sorted(value for (value,) in found) == sorted(odd)
+    assert nothing == (False,)
+
+
 LEAF = TEXT | TEXT.map(lambda text: f"https://cdn/{text}")
 DOCUMENT = st.fixed_dictionaries(
     {},

@@ -142,6 +142,14 @@ def test_the_deletion_job_is_deletion_alone_by_prefix(definitions: dg.Definition
     assert job.partitions_def.name == f"{bucket}_prefixes"
 
 
+def test_deletion_runs_of_a_bucket_share_a_pool(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    pools = {key.to_user_string(): graph.get(key).pools for key in graph.materializable_asset_keys}
+    assert {key: found for key, found in pools.items() if found} == {
+        "media/deleted_objects": {"media_deletion"}, "my-invoices/deleted_objects": {"my_invoices_deletion"}
+    }  # fmt: skip
+
+
 def test_sources_without_a_database(settings: Settings) -> None:
     """A file and another lake are where lineage begins too; no resource is asked for them."""
     document = settings.model_dump(mode="json")

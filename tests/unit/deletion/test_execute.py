@@ -1,7 +1,7 @@
 """Several chunks at once: the canary alone and looked at, guards asked in order, whatever stops or breaks a run leaves the ledger exact."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Event, Lock
 from typing import Any
@@ -283,3 +283,18 @@ def test_a_cancelled_run_says_so(tmp_path: Path) -> None:
 def test_a_plan_without_rows_is_completed(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([], schema=pq.read_schema(plan_of(tmp_path / "plan", 1))), tmp_path / "empty")
     assert run(tmp_path / "empty", Ledger(tmp_path / "ledger"), Deleting()).reason == "completed"
+
+
+def test_each_worker_rests_after_each_chunk_unless_the_run_is_being_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[bool] = []
+    wait = Event.wait
+
+    def resting(self: Event, timeout: float | None = None) -> bool:
+        if timeout != 17.0:
+            return wait(self, timeout)
+        rests.append(self.is_set())
+        return False
+
+    monkeypatch.setattr(Event, "wait", resting)
+    run(plan_of(tmp_path / "plan", 5), Ledger(tmp_path / "ledger"), Deleting(), rest=timedelta(seconds=17))
+    assert rests == [False] * 5

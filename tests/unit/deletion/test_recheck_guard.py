@@ -1,5 +1,6 @@
 """Rule 10 as a guard: what is asked when, how long an answer is used, and what follows when something is in use after it went."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from tenacity import wait_none
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.noted import NotedChunks, read_noted
 from orphan_pipeline.deletion.recheck import blocks, guard
+from orphan_pipeline.deletion.recheck.blocks import read_block
 from orphan_pipeline.deletion.recheck.guard import NOTED, Recheck
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.recheck.asking import Asked
@@ -253,3 +255,14 @@ def test_chunks_that_were_asked_after_are_remembered_exactly(found: list[set[int
         expected |= chunks
     assert {chunk for chunk in range(40) if chunk in noted} == expected
     assert noted.below not in noted
+
+
+@pytest.mark.parametrize("row_group", [1, 7, 10, 1000])
+@pytest.mark.parametrize(("first", "chunks"), [(0, 1), (0, 3), (2, 2), (4, 1), (3, 9), (5, 1)])
+def test_a_block_is_read_whole_wherever_its_row_groups_end(tmp_path: Path, row_group: int, first: int, chunks: int) -> None:
+    keys = [(chunk, f"{chunk}-{n}") for chunk, size in enumerate([3, 10, 10, 10, 4]) for n in range(size)]
+    table = pa.table({"chunk": pa.array([chunk for chunk, _ in keys], pa.int32()), "key": [key for _, key in keys]})
+    pq.write_table(table, tmp_path / "plan.parquet", row_group_size=row_group)
+    counts, found = read_block(tmp_path / "plan.parquet", first, chunks)
+    assert found.to_pylist() == [key for chunk, key in keys if first <= chunk < first + chunks]
+    assert counts == Counter(chunk for chunk, _ in keys if first <= chunk < first + chunks)

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 from boto3.session import Session
+from botocore import handlers
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
@@ -128,3 +129,12 @@ def test_quickening_twice_is_quickening_once() -> None:
     with Exchange(twice) as exchange:
         twice.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "k"}]})
         assert exchange.sent.body.count(b"<Key>") == 1
+
+
+def test_an_answer_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore looks into every body for an error; of ours it sees an empty answer."""
+    seen: list[bytes] = []
+    monkeypatch.setattr(handlers, "_looks_like_special_case_error", lambda status, body: seen.append(body))
+    with Exchange(OURS, f"<DeleteResult {NAMESPACE}><Deleted><Key>a</Key></Deleted></DeleteResult>".encode()):
+        assert OURS.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "a"}]})["Deleted"] == [{"Key": "a"}]
+    assert seen == [b"<DeleteResult/>"]
