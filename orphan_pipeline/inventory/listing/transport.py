@@ -1,6 +1,7 @@
 """Sends one request and gives its whole answer. Connections are botocore's pool's (proxies, certificates, time-outs); what is ours is that
-threads take turns: the interpreter runs one of them at a time anyway, and threads that all want to run cost a third more processor time,
-spent on handing its lock around. A thread holds the turn while it works and gives it up while it waits for the store."""
+threads take turns: the interpreter runs one of them at a time anyway, and threads that all want to run cost more processor time, spent on
+handing its lock around. A thread keeps the turn from an answer to its next request, and gives it up for the request as a whole: the more
+often turns change hands, the less is gained."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -49,7 +50,8 @@ class Transport:
             max_pool_connections=connections,
             timeout=timeout,
             proxies=_proxies(client),
-            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
+            # botocore takes a bundle's path too; its stub only knows the bool.
+            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,  # type: ignore[arg-type]
         )
 
     def send(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
