@@ -22,6 +22,7 @@ ODD = "-%C3%BC+of%2Ba%25summer-in-hills.jpeg"
 PLAIN = "-photo-of-a-summer-in-the-hills.jpeg".rjust(len(ODD), "-")
 PAGE = 1000
 FULL_CIRCLE = 7
+FOUR_DIGITS = np.frombuffer("".join(f"{number:04d}" for number in range(10_000)).encode(), "<u4")
 
 HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>{bucket}</Name>'
@@ -81,13 +82,14 @@ class Listing:
         truncated = end < len(self.keys)
         token = f"<NextContinuationToken>{end}</NextContinuationToken>" if truncated else ""
         head = HEAD.format(bucket=bucket, prefix=prefix, count=end - start, most=most, truncated=str(truncated).lower(), token=token)
-        return head.encode() + self._page(start, end).tobytes() + TAIL.encode()
+        return b"".join([head.encode(), self._page(start, end).data, TAIL.encode()])
 
     def _page(self, start: int, end: int) -> "npt.NDArray[np.uint8]":
         numbers = np.arange(start, end)
-        page = self._records[numbers % len(self._records)]
-        for place in range(DIGITS):
-            page[:, self._digits + place] = ord("0") + numbers // 10 ** (DIGITS - 1 - place) % 10
+        page = self._records.take(numbers % len(self._records), axis=0)
+        for place in range(0, DIGITS, 4):
+            digits = page[:, self._digits + place : self._digits + place + 4].view("<u4")
+            digits[:, 0] = FOUR_DIGITS[numbers // 10 ** (DIGITS - 4 - place) % len(FOUR_DIGITS)]
         return page
 
 

@@ -2,7 +2,6 @@
 is asked again with backoff, what does not pass is Refused with the range it happened in. A page that is not whole is never returned."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception_type,
-    sleep_using_event,
     stop_after_attempt,
     stop_any,
     stop_when_event_set,
@@ -93,24 +91,24 @@ class Asker:
         timeout: int = TIMEOUT,
         kind: Kind = Kind.OBJECTS,
     ) -> None:
-        self._client, self._bucket, self._attempts, self._page_keys, self.kind = client, bucket, attempts, page_keys, kind
+        self._client, self._bucket, self._page_keys, self.kind = client, bucket, page_keys, kind
         self._parser = PageParser(client, kind)
         self._transport = Transport(client, connections=connections, timeout=timeout)
         self._stopping = Event()
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(PASSING),
+            stop=stop_any(stop_after_attempt(attempts), stop_when_event_set(self._stopping)),
+            wait=wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT),
+            sleep=self._sleep,
+            before_sleep=self._count_retry,
+            retry_error_callback=self._give_up,
+        )
         self.requests = 0
         self.retried = 0
 
     def ask(self, question: Question) -> Page:
-        """One whole page. Raises Refused, naming the range, when the store does not give one."""
-        retrying = Retrying(
-            retry=retry_if_exception_type(PASSING),
-            stop=stop_any(stop_after_attempt(self._attempts), stop_when_event_set(self._stopping)),
-            wait=wait_random_exponential(multiplier=0.2, max=LONGEST_WAIT),
-            sleep=sleep_using_event(self._stopping),
-            before_sleep=self._count_retry,
-            retry_error_callback=self._give_up(question),
-        )
-        return retrying(self._once, question)
+        """One whole page, for the holder of the turn. Raises Refused, naming the range, when the store does not give one."""
+        return self._retrying(self._once, question)
 
     def stop(self) -> None:
         """Nobody waits for answers any more: what is being retried is given up."""
@@ -120,10 +118,9 @@ class Asker:
         self._transport.close()
 
     def _once(self, question: Question) -> Page:
-        with TURN:
-            status, body = self._transport.send(*self._signed(question))
-            if status == OK:
-                return _leading_on(self._parser.parse(body), question)
+        status, body = self._transport.send(*self._signed(question))
+        if status == OK:
+            return _leading_on(self._parser.parse(body), question)
         found = CODE.search(body)
         code = found.group(1).decode() if found else f"HTTP status {status}"
         if code in PASSES or status >= SERVER_ERROR or status == TOO_MANY:
@@ -143,17 +140,19 @@ class Asker:
     def _count_retry(self, _: RetryCallState) -> None:
         self.retried += 1
 
-    def _give_up(self, question: Question) -> Callable[[RetryCallState], Page]:
-        def give_up(state: RetryCallState) -> Page:
-            error = state.outcome.exception() if state.outcome else None
-            # The words of a connection's error hold the presigned URL, with all that its signature gives away.
-            what = str(error) if isinstance(error, TryAgain | BrokenPage) else type(error).__name__
-            raise Refused(
-                f"bucket {self._bucket}: listing {question} failed {state.attempt_number} times, last with {what}: "
-                "no inventory is made of part of a list"
-            ) from None
+    def _sleep(self, seconds: float) -> None:
+        with TURN.given_up():
+            self._stopping.wait(seconds)
 
-        return give_up
+    def _give_up(self, state: RetryCallState) -> Page:
+        [question] = state.args
+        error = state.outcome.exception() if state.outcome else None
+        # The words of a connection's error hold the presigned URL, with all that its signature gives away.
+        what = str(error) if isinstance(error, TryAgain | BrokenPage) else type(error).__name__
+        raise Refused(
+            f"bucket {self._bucket}: listing {question} failed {state.attempt_number} times, last with {what}: "
+            "no inventory is made of part of a list"
+        ) from None
 
 
 def _leading_on(page: Page, question: Question) -> Page:

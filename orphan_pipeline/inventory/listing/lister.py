@@ -21,6 +21,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.asking import Asker, Question
 from orphan_pipeline.inventory.listing.page import Page, Token
 from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, between, cuts_around, merged
+from orphan_pipeline.inventory.listing.transport import TURN
 
 LEVELS_IN_ORDER = 1
 LEVELS_OUT_OF_ORDER = 3
@@ -125,7 +126,8 @@ class Lister:
     def _work(self) -> None:
         try:
             while (piece := self._take()) is not None:
-                self._list(piece)
+                with TURN:
+                    self._list(piece)
                 self._finish(piece)
         except BaseException as error:  # told to the reader of the batches, which raises it
             self._stop(error)
@@ -201,7 +203,8 @@ class Lister:
         return None
 
     def _next_key(self, prefix: str, after: str) -> str | None:
-        found = self._asker.ask(Question(prefix=prefix, after=after, most=1)).objects
+        with TURN:
+            found = self._asker.ask(Question(prefix=prefix, after=after, most=1)).objects
         return str(found["key"][0].as_py()) if found.num_rows else None
 
     def _prove_the_chain(self) -> None:
@@ -275,7 +278,6 @@ class Lister:
 
     def _accept(self, piece: Piece, page: Page) -> tuple[pa.RecordBatch, bool]:
         """Checks a page against its piece, and takes note of it; gives what of it belongs to the piece, and whether that was the last."""
-        self._refuse_strangers(piece, page)
         objects, keys = page.objects, page.objects["key"]
         if self._versions and len(keys) and keys[0].as_py() <= piece.after:
             # Some stores (Ceph before 2025) begin with the versions of the very key after which they were asked.
@@ -285,6 +287,7 @@ class Lister:
         ascending = _ascending(keys, after=piece.position, strictly=not self._versions) and list(page.common_prefixes) == sorted(
             page.common_prefixes
         )
+        self._refuse_strangers(piece, page, ascending=ascending and objects is page.objects)
         with self._lock:
             if not ascending:
                 self._in_order = self._may_cut = False
@@ -317,8 +320,11 @@ class Lister:
         """What tells a row from every other: its key, and where versions are listed its version."""
         return batch["key"][row].as_py(), batch["version_id"][row].as_py() if self._versions else None
 
-    def _refuse_strangers(self, piece: Piece, page: Page) -> None:
-        if piece.prefix and not pc.all(pc.starts_with(page.objects["key"], piece.prefix), min_count=0).as_py():
+    def _refuse_strangers(self, piece: Piece, page: Page, *, ascending: bool) -> None:
+        keys = page.objects["key"]
+        if ascending and len(keys):
+            keys = keys.take(pa.array([0, len(keys) - 1]))  # what lies between two keys of a prefix is of that prefix
+        if piece.prefix and not pc.all(pc.starts_with(keys, piece.prefix), min_count=0).as_py():
             raise Refused(f"bucket {self._bucket}: the list of prefix {piece.prefix!r} holds keys of another prefix")
         for folder in page.common_prefixes:
             if not folder.startswith(piece.prefix) or len(folder) <= len(piece.prefix):
@@ -327,15 +333,18 @@ class Lister:
     def _emit(self, batch: pa.RecordBatch) -> bool:
         """False once the listing has failed, or nobody reads it any more."""
         with self._lock:
-            while len(self._pages) >= self._pages_ahead and self._failure is None:
-                self._room.wait()
             if self._failure is not None:
                 return False
             self._pages.append(batch)
             # Waking the reader costs as much as a page: only when there is something for it to do.
             if len(self._pages) >= self._pages_ahead // 2:
                 self._page_there.notify()
-            return True
+            if len(self._pages) < self._pages_ahead:
+                return True
+        with TURN.given_up(), self._lock:
+            while len(self._pages) >= self._pages_ahead and self._failure is None:
+                self._room.wait()
+        return self._failure is None
 
     def _finish(self, piece: Piece) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from orphan_pipeline.inventory.columns import LISTED, TIME, VERSIONS
 from orphan_pipeline.inventory.listing.oracle import page_of
 from orphan_pipeline.inventory.listing.page import BrokenPage, Kind, Page, Token
 from orphan_pipeline.inventory.listing.records import Group, Places, read_records
-from orphan_pipeline.inventory.listing.texts import bytes_of, decoded_keys, unquoted
+from orphan_pipeline.inventory.listing.texts import bytes_of, decoded_keys
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -161,9 +161,9 @@ def _columns(group: Group, kind: Kind, *, encoded: bool) -> pa.RecordBatch | Non
         return None
     texts = group.texts
     keys = decoded_keys(texts["Key"], encoded=encoded)
-    etags = _all("", group) if marker else unquoted(texts["ETag"])
+    etags = _all("", group) if marker else texts["ETag"]
     classes = texts["StorageClass"] if "StorageClass" in texts else _all("STANDARD", group)
-    if keys is None or etags is None or b"&" in bytes_of(classes) or (not marker and not bytes_of(texts["Size"]).isdigit()):
+    if keys is None or _has(b'"&', etags) or _has(b"&", classes) or (not marker and not bytes_of(texts["Size"]).isdigit()):
         return None
     try:
         sizes = pa.array(np.zeros(group.count, np.int64)) if marker else pc.cast(texts["Size"], pa.int64())
@@ -174,9 +174,14 @@ def _columns(group: Group, kind: Kind, *, encoded: bool) -> pa.RecordBatch | Non
         return pa.RecordBatch.from_arrays(columns, schema=LISTED)
     latest = pc.equal(texts["IsLatest"], pa.scalar("true"))
     clear = pc.or_(latest, pc.equal(texts["IsLatest"], pa.scalar("false")))
-    if b"&" in bytes_of(texts["VersionId"]) or not pc.all(clear).as_py():
+    if _has(b"&", texts["VersionId"]) or not pc.all(clear).as_py():
         return None
     return pa.RecordBatch.from_arrays([*columns, texts["VersionId"], latest, pa.array(np.full(group.count, marker))], schema=VERSIONS)
+
+
+def _has(characters: bytes, texts: Any) -> bool:
+    found = bytes_of(texts)
+    return any(character in found for character in characters)
 
 
 def _all(value: str, group: Group) -> Any:

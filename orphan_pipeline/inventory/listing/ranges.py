@@ -15,6 +15,8 @@ LAST = "\U0010ffff"
 
 SURROGATES = range(0xD800, 0xE000)
 LAST_ASCII = 0x7E
+ALIKE = tuple((ord(first), ord(last)) for first, last in ("09", "AZ", "az"))
+"""Where one digit stands, others do: counters and dates are cut at the first try."""
 
 
 @dataclass(slots=True)
@@ -95,7 +97,8 @@ def cuts_around(prefixes: Sequence[str], *, within: str) -> list[str]:
 
 def between(low: str, high: str | None, prefix: str) -> str | None:
     """A string after `low` and before `high` (None: the end of the prefix) in the order of UTF-8 bytes, which is that of code points;
-    None where there is no room worth having. It is somewhere in the middle: ASCII first, since most keys are ASCII."""
+    None where there is no room worth having. It is somewhere in the middle: among digits where a digit stands, else ASCII first, since most
+    keys are ASCII."""
     bound = prefix + LAST if high is None else high
     common = 0
     while common < min(len(low), len(bound)) and low[common] == bound[common]:
@@ -116,6 +119,9 @@ def between(low: str, high: str | None, prefix: str) -> str | None:
 
 def _middle(left: int, right: int) -> int | None:
     """A code point strictly between, never a surrogate."""
+    for first, last in ALIKE:
+        if first <= left < last < right:
+            return (left + last + 1) // 2
     if left < LAST_ASCII < right - 1:
         return LAST_ASCII
     middle = (left + right) // 2

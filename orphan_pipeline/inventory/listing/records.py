@@ -23,15 +23,19 @@ MOST_TEMPLATES = 12
 LONGEST_TEMPLATE = 16_384
 _TAG = re.compile(rb"<([^<>]*)>([^<]*)")
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9]*")
+QUOTED = "ETag"
+_QUOTES = re.compile(rb"(&quot;|&#34;|\").*\1", re.DOTALL)  # the second is how Go writes it: SeaweedFS, MinIO
 WORD = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`runs` are the bytes between the texts of a record; run number n begins at tag `first[n]` of the record and ends with tag `last[n]`,
-    which lies `reach[n]` bytes later. The text of the field `name` comes after run `fields[name]`."""
+    """`runs` are the bytes between the texts of a record; run number n begins `lead[n]` bytes before tag `first[n]` of the record and holds
+    tag `last[n]`, which lies `reach[n]` bytes after that one. The text of the field `name` comes after run `fields[name]`. The quotes
+    around an ETag belong to the runs."""
 
     runs: tuple[bytes, ...]
+    lead: Places
     first: Places
     last: Places
     reach: Places
@@ -101,7 +105,7 @@ def _read_groups(body: bytes, opens: Places, last: int, openings: Sequence[bytes
 
 def _group(pieces: Any, template: Template, count: int, rows: Places | None) -> Group:
     width = 2 * len(template.runs)
-    texts = {name: pieces.take(_indices(np.arange(2 * run + 1, len(pieces), width))) for name, run in template.fields.items()}
+    texts = {name: pieces.take(_every(width, 2 * run + 1, len(pieces))) for name, run in template.fields.items()}
     return Group(template.record, rows, texts, count)
 
 
@@ -110,8 +114,8 @@ def _pieces(body: bytes, places: Places, following: Places, template: Template) 
     truth instead: which of them are."""
     begins = places[:, template.first]
     borders = np.empty((len(places), 2 * len(template.runs)), np.int32)
-    borders[:, 0::2] = begins
-    np.add(begins, template.lengths, out=borders[:, 1::2], casting="same_kind")
+    np.subtract(begins, template.lead, out=borders[:, 0::2], casting="same_kind")
+    np.add(borders[:, 0::2], template.lengths, out=borders[:, 1::2], casting="same_kind")
     reach, flat = places[:, template.last] - begins, borders.ravel()
     fit = (reach == template.reach).all() and (flat[1:] >= flat[:-1]).all() and (borders[:, -1] <= following).all()
     if not fit:
@@ -127,7 +131,7 @@ def _pieces(body: bytes, places: Places, following: Places, template: Template) 
 
 
 def _runs_alike(pieces: Any, template: Template, records: int) -> npt.NDArray[np.bool_]:
-    runs = pieces.take(_indices(np.arange(0, len(pieces), 2)))
+    runs = pieces.take(_every(2, 0, len(pieces)))
     expected = _repeated(template.runs, records)
     if runs.equals(expected):
         return np.ones(records, bool)
@@ -175,19 +179,26 @@ def _template_of(body: bytes, places: Places, wanted: Sequence[str]) -> Template
         return None
     # Texts of leaves are what varies; the rest decides the template.
     leaf = [b"/" + name == after for (name, _), (after, _) in pairwise(parts)] + [False]
-    form = tuple((name, b"" if is_leaf else text, is_leaf) for (name, text), is_leaf in zip(parts, leaf, strict=True))
+    form = tuple((name, _quote(name, text) if is_leaf else text, is_leaf) for (name, text), is_leaf in zip(parts, leaf, strict=True))
     return _compiled(form, tuple(wanted))
+
+
+def _quote(name: bytes, text: bytes) -> bytes:
+    """How the quotes around this text are written, where it has some that are not part of it."""
+    quoted = _QUOTES.fullmatch(text) if name == QUOTED.encode() else None
+    return quoted.group(1) if quoted else b""
 
 
 @lru_cache(maxsize=256)
 def _compiled(form: tuple[tuple[bytes, bytes, bool], ...], wanted: tuple[str, ...]) -> Template | None:
-    """None unless the tags are well-formed and plain (no attribute, comment or CDATA), and no wanted field stands there twice."""
+    """Of a record's tags, each with what follows it: a text that is the same in all records, or of a leaf the quotes around its text. None
+    unless the tags are well-formed and plain (no attribute, comment or CDATA), and no wanted field stands there twice."""
     open_tags: list[bytes] = []
     fields: dict[str, int] = {}
     runs: list[bytes] = [b""]
-    first, last, reach = [0], [0], [0]
+    lead, first, last, reach = [0], [0], [0], [0]
     for number, (name, text, is_leaf) in enumerate(form):
-        reach[-1], last[-1] = len(runs[-1]), number
+        reach[-1], last[-1] = len(runs[-1]) - lead[-1], number
         runs[-1] += b"<" + name + b">" + text
         if name.startswith(b"/"):
             if not open_tags or open_tags.pop() != name[1:]:
@@ -206,7 +217,8 @@ def _compiled(form: tuple[tuple[bytes, bytes, bool], ...], wanted: tuple[str, ..
                 if field in fields:
                     return None
                 fields[field] = len(runs) - 1
-            runs.append(b"")
+            runs.append(text)
+            lead.append(len(text))
             first.append(number + 1)
             last.append(number + 1)
             reach.append(0)
@@ -218,6 +230,7 @@ def _compiled(form: tuple[tuple[bytes, bytes, bool], ...], wanted: tuple[str, ..
         return None
     return Template(
         runs=tuple(runs),
+        lead=np.array(lead),
         first=np.array(first),
         last=np.array(last),
         reach=np.array(reach),
@@ -232,5 +245,6 @@ def _repeated(runs: tuple[bytes, ...], records: int) -> Any:
     return pa.array([*runs] * records, pa.binary()).view(pa.string())
 
 
-def _indices(numbers: Places) -> Any:
-    return pa.array(numbers, pa.int64())
+@lru_cache(maxsize=64)
+def _every(step: int, first: int, end: int) -> Any:
+    return pa.array(np.arange(first, end, step), pa.int64())

@@ -1,6 +1,7 @@
 """Sends one request and gives its whole answer. Connections are botocore's pool's (proxies, certificates, time-outs); what is ours is that
-threads take turns: the interpreter runs one of them at a time anyway, and threads that all want to run cost a third more processor time,
-spent on handing its lock around. A thread holds the turn while it works and gives it up while it waits for the store."""
+threads take turns: the interpreter runs one of them at a time anyway, and threads that all want to run cost more processor time, spent on
+handing its lock around. A thread keeps the turn from an answer to its next request, and gives it up for the request as a whole: the more
+often turns change hands, the less is gained."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,6 @@ from typing import TYPE_CHECKING
 from botocore.awsrequest import AWSRequest
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
-from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util import wait_for_read
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -48,66 +46,24 @@ class Transport:
     """Thread-safe. `send` is called by the holder of the turn."""
 
     def __init__(self, client: "S3Client", *, connections: int, timeout: int) -> None:
-        self._session = _Session(
+        self._session = URLLib3Session(
             max_pool_connections=connections,
             timeout=timeout,
             proxies=_proxies(client),
-            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
+            # botocore takes a bundle's path too; its stub only knows the bool.
+            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,  # type: ignore[arg-type]
         )
 
     def send(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body. Raises what botocore and urllib3 raise for a connection that fails, times out or ends too early."""
         request = AWSRequest(method="GET", url=url, headers=headers, stream_output=True)
-        response = self._session.send(request.prepare())
         with TURN.given_up():
+            response = self._session.send(request.prepare())
             # In one read: botocore's `content` puts the body together from small pieces.
             return response.status_code, response.raw.read()
 
     def close(self) -> None:
         self._session.close()
-
-
-class _Plain(HTTPConnection):
-    def connect(self) -> None:
-        with TURN.given_up():
-            super().connect()
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        _wait(self)
-        return super().getresponse()
-
-
-class _Secure(HTTPSConnection):
-    def connect(self) -> None:
-        with TURN.given_up():
-            super().connect()
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        _wait(self)
-        return super().getresponse()
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _Secure
-
-
-class _Session(URLLib3Session):
-    """botocore's, with connections that give up the turn."""
-
-    def __init__(self, **settings: object) -> None:
-        super().__init__(**settings)  # type: ignore[arg-type]
-        # Shared by all pools of the session, those of proxies too; test_transport.py sees to it that it stays so.
-        self._pool_classes_by_scheme.update({"http": _PlainPool, "https": _SecurePool})  # type: ignore[attr-defined]
-
-
-def _wait(connection: HTTPConnection) -> None:
-    with TURN.given_up():
-        if connection.sock is not None and not wait_for_read(connection.sock, connection.timeout):
-            raise TimeoutError("the store does not answer")
 
 
 def _proxies(client: "S3Client") -> dict[str, str]:

@@ -13,6 +13,7 @@ from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.asking import Asker, Question
 from orphan_pipeline.inventory.listing.lister import Lister
+from orphan_pipeline.inventory.listing.transport import TURN
 from orphan_pipeline.resources.bucket import _requester_pays
 
 KEYS = sorted(f"{folder}/{n:04d}" for folder in ("a", "b", "c") for n in range(60))
@@ -119,7 +120,7 @@ def test_a_page_that_counts_otherwise_is_read_slowly_and_exactly(moto: ObjectSto
 def test_a_store_that_is_not_there_is_tried_again_and_told_without_its_url(moto: ObjectStore, bucket: str) -> None:
     """The URL of a request holds its signature and the session's token."""
     asker = Asker(dataclasses.replace(moto, endpoint="http://127.0.0.1:9").client(), bucket, connections=1, attempts=3)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused) as refused, TURN:
         asker.ask(Question(prefix="a/"))
     asker.close()
     assert asker.retried == 2
@@ -145,7 +146,8 @@ def test_who_pays_stands_in_the_request_that_is_sent(moto: ObjectStore, bucket: 
         client = dataclasses.replace(moto, endpoint=proxy.endpoint).client()
         client.meta.events.register("provide-client-params.s3", _requester_pays)  # type: ignore[arg-type]
         asker = Asker(client, bucket, connections=1)
-        asker.ask(Question())
+        with TURN:
+            asker.ask(Question())
         asker.close()
     assert seen == ["requester"]
 

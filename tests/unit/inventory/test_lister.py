@@ -15,6 +15,7 @@ from orphan_pipeline.inventory.columns import LISTED, VERSIONS
 from orphan_pipeline.inventory.listing.asking import Question
 from orphan_pipeline.inventory.listing.lister import FOLDERS_A_WORKER, Lister, OutOfOrder
 from orphan_pipeline.inventory.listing.page import Page, Token
+from orphan_pipeline.inventory.listing.transport import TURN
 
 KEYS = st.sets(
     st.text("ab/", min_size=1, max_size=6)
@@ -26,7 +27,8 @@ KEYS = st.sets(
 
 
 class Store:
-    """ListObjectsV2 over a set of keys, in any order, a few keys a page. Answers what `Asker.ask` answers."""
+    """ListObjectsV2 over a set of keys, in any order, a few keys a page. Answers what `Asker.ask` answers, and like it gives up the turn
+    meanwhile."""
 
     def __init__(self, keys: set[str], *, page: int = 3, order: Callable[[str], object] = lambda key: key) -> None:
         self.keys, self.page, self.order = sorted(keys, key=order), page, order  # type: ignore[arg-type]
@@ -38,7 +40,7 @@ class Store:
         self.stopped = True
 
     def ask(self, question: Question) -> Page:
-        with self._lock:
+        with TURN.given_up(), self._lock:
             self.requests += 1
         start = int(str(question.token)) if question.token is not None else 0
         after = "" if question.token is not None else question.after
