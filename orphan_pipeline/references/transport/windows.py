@@ -102,17 +102,20 @@ class _Windows:
             first = self._next
             if first >= LAST_BLOCK:
                 return None
-            # Behind the last block that was counted there should be nothing: one group.
-            step = self._step if first < self._blocks else LAST_BLOCK - first
-            self._next = (
-                min(first + step * min(GROUPS, -(-(self._blocks - first) // step)), LAST_BLOCK) if first < self._blocks else LAST_BLOCK
-            )
+            step, groups = self._step, min(GROUPS, -(-(self._blocks - first) // self._step))
+            if first >= self._blocks:  # behind the last block that was counted: there should be nothing
+                step, groups = LAST_BLOCK, 1
+            self._next = min(first + step * groups, LAST_BLOCK)
             return Window(first, self._next, step)
 
     def found(self, group: Window, received: int) -> None:
         with self._lock:
             wanted = int((group.end - group.first) * WANTED_BYTES / received)
             self._step = max(1, min(wanted, 2 * self._step, MOST_BLOCKS))
+
+
+Again = tuple[Window, Sequence[Way]]
+"""What must be asked once more: narrower, or with the ways that are left."""
 
 
 class _Reader:
@@ -126,42 +129,46 @@ class _Reader:
             yield from self._read(window, self._ways)
 
     def _read(self, window: Window, ways: Sequence[Way]) -> Iterator[Extracted]:
-        """Each group of the window once: what is too long for an answer in narrower ones, what an answer leaves open another way."""
+        """Each group of the window once."""
         unanswered = {group.first: group for group in window.groups()}
-        again: list[tuple[Window, Sequence[Way]]] = []
-        alone = len(unanswered) == 1 and window.step == 1
+        one_block = window.end - window.first == 1
+        again: list[Again] = []
         try:
-            with closing(self._answers(window, ways[0], most=None if window.step == 1 else MOST_BYTES)) as answers:
+            with closing(self._answers(window, ways[0])) as answers:
                 for first, cells, ids, rows in answers:
-                    group = unanswered.pop(first)
-                    if not rows:
-                        continue
-                    if cells is None or ids is None:
-                        again.append((group.narrowed(), ways))
-                        continue
-                    self._windows.found(group, len(cells) + len(ids))
-                    try:
-                        extracted = read_cells(cells, ids, rows)
-                    except NotAllKeys:
-                        if ways[0] == "each":
-                            raise
-                        again.append((group, ways[1:]))
-                    else:
-                        yield extracted
+                    found = self._said(unanswered.pop(first), cells, ids, rows, ways)
+                    if isinstance(found, Extracted):
+                        yield found
+                    elif found is not None:
+                        again.append(found)
             assert not unanswered  # an aggregate gives one row for each group
         except errors.ProgramLimitExceeded:  # no text is longer than a gigabyte
-            if alone:
+            if one_block:
                 raise
             self._connection.execute(BACK_TO_SAVEPOINT)
             again += [(group.narrowed(), ways) for group in unanswered.values()]
-        for part, with_ways in again:
-            if with_ways is not ways:
-                self._ways = tuple(way for way in self._ways if way != "whole")  # where one document did not close, more will not
-            yield from self._read(part, with_ways)
+        for part, others in again:
+            yield from self._read(part, others)
 
-    def _answers(self, window: Window, way: Way, *, most: int | None) -> Generator[Answer]:
-        step, end = sql.Literal(window.step), sql.Literal(window.end)
-        answer = self._shape.statement(IN_GROUP.format(step=step, end=end), most=sql.Literal(most), way=way)
+    def _said(self, group: Window, cells: bytes | None, ids: bytes | None, rows: int, ways: Sequence[Way]) -> Extracted | Again | None:
+        """None where the group has no rows."""
+        if not rows:
+            return None
+        if cells is None or ids is None:
+            return group.narrowed(), ways
+        self._windows.found(group, len(cells) + len(ids))
+        try:
+            return read_cells(cells, ids, rows)
+        except NotAllKeys:
+            if ways[0] == "each":
+                raise
+            # Where one document did not close, more will not.
+            self._ways = tuple(way for way in self._ways if way != "whole")
+            return group, ways[1:]
+
+    def _answers(self, window: Window, way: Way) -> Generator[Answer]:
+        step, end, most = sql.Literal(window.step), sql.Literal(window.end), sql.Literal(None if window.step == 1 else MOST_BYTES)
+        answer = self._shape.statement(IN_GROUP.format(step=step, end=end), most=most, way=way)
         statement = GROUPED.format(first=sql.Literal(window.first), last=sql.Literal(window.end - 1), step=step, answer=answer)
         with self._connection.cursor(binary=True) as cursor:
             yield from cast(Generator[Answer], cursor.stream(statement))
