@@ -16,7 +16,7 @@ from psycopg import sql
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.kinds.columns import where_clause
-from orphan_pipeline.references.locks import NotLocked, Relation, lock, locked_now
+from orphan_pipeline.references.locks import UNLOCKABLE, NotLocked, Relation, lock, locked_now
 from orphan_pipeline.references.refusals import refusal, refusing
 from orphan_pipeline.references.replica import wait_for_replay
 from orphan_pipeline.references.sessions import Connection, DatabaseUnderCut, Limits, Sessions, begin, connect
@@ -149,6 +149,9 @@ def _tables_read(connection: Connection, sources: Sequence[ReferenceSettings], l
 
 
 def _lock(database: str, connection: Connection, relations: Sequence[Relation], limits: Limits) -> None:
+    for relation in relations:
+        if relation.kind in UNLOCKABLE:
+            raise Refused(f"table {relation} in database {database} cannot be locked: {UNLOCKABLE[relation.kind]}")
     begin(connection, psycopg.IsolationLevel.REPEATABLE_READ, limits)
     try:
         lock(connection, relations)
