@@ -8,7 +8,8 @@ from orphan_pipeline.references.kinds.files import FileFigures
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutFigures:
-    """When and where a database was frozen. `snapshot_at` by its own clock, `host_snapshot_at` by this host's."""
+    """When and where a database was frozen. `snapshot_at` is by its own clock (the replica's, if it was read there) and
+    `host_snapshot_at` by this host's; both lie just before the snapshot."""
 
     database: str
     snapshot_at: datetime
