@@ -248,9 +248,3 @@ def test_a_view_over_a_foreign_table_is_refused(app: Database, source: Source) -
             snapshot({"app": app.url}, source("$[*]"))
     finally:
         app.run("DROP EXTENSION postgres_fdw CASCADE")
-
-
-def test_a_server_without_tls_is_refused_where_the_url_requires_it(app: Database, source: Source) -> None:
-    table_of(app, "documents", 1)
-    with pytest.raises(Refused, match=r"^database app: .*server does not support SSL"):
-        snapshot({"app": f"{app.url}?sslmode=require"}, source("$[*]"))
