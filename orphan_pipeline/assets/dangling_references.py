@@ -12,7 +12,7 @@ from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
 from orphan_pipeline.orphans.dangling import DANGLING, dangling_sample, write_dangling
-from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest, read_manifests
+from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest, read_manifests, source_matches
 from orphan_pipeline.orphans.pauses import refusal_line, standing_pause, with_what_is_missed
 from orphan_pipeline.references.snapshot import ReferenceFigures
 from orphan_pipeline.settings.model import BucketSettings
@@ -39,7 +39,7 @@ def dangling_references(name: str, settings: BucketSettings, *, memory_bytes: in
         sweep = lake.sweep(sweep_id_of(context.run))
         with one_line_failures():
             sweep.figures("inventory", InventoryFigures)  # refuses where a snapshot of this sweep is missing
-            sweep.figures("references", ReferenceFigures)
+            references = sweep.figures("references", ReferenceFigures)
             with sweep.writing("dangling") as folder:
                 found = write_dangling(sweep, folder, memory_bytes=memory_bytes)
                 figures = with_what_is_missed(lake, sweep, found, at=datetime.now(UTC), undo_window=settings.deletion.undo_window)
@@ -55,6 +55,7 @@ def dangling_references(name: str, settings: BucketSettings, *, memory_bytes: in
                 ),
                 "sweep": sweep.sweep_id,
                 "sample": _sample(dangling_sample(sweep, each=SAMPLE_EACH)),
+                **_match_rates(references, figures),
                 **_trend(figures, read_manifests(lake)),
                 "missed": figures.missed,
                 **({"paused": refusal_line(pause)} if pause is not None else {}),
@@ -67,6 +68,11 @@ def dangling_references(name: str, settings: BucketSettings, *, memory_bytes: in
 def _sample(found: list[tuple[str, str]]) -> dg.MetadataValue[Any]:
     rows = [dg.TableRecord({"source": source, "key": key}) for source, key in found]
     return dg.MetadataValue.table(rows, schema=dg.TableSchema([dg.TableColumn("source", "string"), dg.TableColumn("key", "string")]))
+
+
+def _match_rates(references: ReferenceFigures, dangling: DanglingFigures) -> dict[str, float]:
+    """Of each source, over all its keys."""
+    return {f"match_rate_{name}": round(match.match_rate, 6) for name, match in source_matches(references, dangling).items()}
 
 
 def _trend(figures: DanglingFigures, manifests: list[Manifest]) -> dict[str, dg.MetadataValue[Any] | int]:

@@ -1,5 +1,8 @@
 """The asset `referenced_keys`: what the databases point at. How it is read is in orphan_pipeline.references."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import dagster as dg
 
 from orphan_pipeline.assets.names import LAKE, Names, database_resource_name, source_key
@@ -10,7 +13,8 @@ from orphan_pipeline.lake.layout import FIGURES
 from orphan_pipeline.orphans.manifest import latest_manifest
 from orphan_pipeline.references.incremental import Previous
 from orphan_pipeline.references.schema import REFERENCES
-from orphan_pipeline.references.snapshot import ReferenceFigures, snapshot_references
+from orphan_pipeline.references.snapshot import PART, ReferenceFigures, SourceFigures, snapshot_references
+from orphan_pipeline.references.told import with_keys_told
 from orphan_pipeline.resources.databases import DatabaseResource
 from orphan_pipeline.settings.model import BucketSettings
 
@@ -49,7 +53,11 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
                     if last is None
                     else Previous(files=lake.sweep(last.sweep_id).parquet("references"), figures=last.references),
                 )
+                figures = with_keys_told(figures, [str(folder / PART)], [prefix.path for prefix in settings.prefixes], spill_under=folder)
                 write_document(folder / FIGURES, ReferenceFigures, figures)
+        before = {} if last is None else {source.name: source for source in last.references.sources}
+        for source in figures.sources:
+            context.log.info(_line(source, before.get(source.name)))
         return dg.MaterializeResult(
             metadata={
                 **table_metadata(
@@ -65,6 +73,7 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
                 "received_bytes": sum(source.received for source in figures.sources),
                 "seconds": round(sum(source.seconds for source in figures.sources), 3),
                 "full_read": figures.full,
+                **{f"references_{source.name}": source.references for source in figures.sources},
                 "by_database": dg.MetadataValue.table(
                     [
                         dg.TableRecord(
@@ -88,26 +97,42 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
                         ]
                     ),
                 ),
-                "by_source": dg.MetadataValue.table(
-                    [
-                        dg.TableRecord(
-                            {
-                                "source": source.name,
-                                "database": source.database,
-                                "references": source.references,
-                                "derived": source.derived,
-                                "without_key": source.without_key,
-                                "foreign": source.foreign,
-                                "rows": source.rows,
-                                "full_read": source.full,
-                                "received_bytes": source.received,
-                                "seconds": round(source.seconds, 3),
-                            }
-                        )
-                        for source in figures.sources
-                    ]
-                ),
+                "by_source": _by_source(figures.sources, before),
             }
         )
 
     return referenced_keys
+
+
+def _line(source: SourceFigures, before: SourceFigures | None) -> str:
+    known = "" if before is None else f", {source.references - before.references:+,} since the last sweep"
+    outside = f", {source.outside_prefixes:,} of them outside the declared prefixes" if source.outside_prefixes else ""
+    return f"references: {source.name}: {source.references:,} keys of {source.rows:,} rows{known}{outside}"
+
+
+def _by_source(sources: Sequence[SourceFigures], before: Mapping[str, SourceFigures]) -> dg.MetadataValue[Any]:
+    records = [
+        dg.TableRecord(
+            {
+                "source": source.name,
+                "database": source.database,
+                "references": source.references,
+                "since_last_sweep": source.references - before[source.name].references if source.name in before else None,
+                "distinct_keys_about": source.distinct_keys_about,
+                "outside_prefixes": source.outside_prefixes,
+                "derived": source.derived,
+                "without_key": source.without_key,
+                "foreign": source.foreign,
+                "rows": source.rows,
+                "full_read": source.full,
+                "received_bytes": source.received,
+                "seconds": round(source.seconds, 3),
+            }
+        )
+        for source in sources
+    ]
+    types = {"source": "string", "database": "string", "full_read": "bool", "seconds": "float"}
+    columns = ["source", "database", "references", "since_last_sweep", "distinct_keys_about", "outside_prefixes", "derived", "without_key"]
+    columns += ["foreign", "rows", "full_read", "received_bytes", "seconds"]
+    schema = dg.TableSchema([dg.TableColumn(name, types.get(name, "int")) for name in columns])
+    return dg.MetadataValue.table(records, schema=schema)

@@ -173,8 +173,9 @@ def _weed() -> Path:
 
 
 @contextmanager
-def running_postgres(folder: Path) -> Iterator[PostgresServer]:
-    """PostgreSQL with a random password, without fsync, its data under `folder`.
+def running_postgres(folder: Path, programs: Path | None = None) -> Iterator[PostgresServer]:
+    """PostgreSQL with a random password, without fsync, its data under `folder`. `programs` is where `postgres` and `initdb` are; the
+    wheel's unless given.
 
     PostgreSQL refuses to run as root. Under root it runs as `nobody`, with its data in a temporary folder, since
     `folder` need not be within nobody's reach; where the wheel is not, a copy of its programs lies there too. No
@@ -183,7 +184,7 @@ def running_postgres(folder: Path) -> Iterator[PostgresServer]:
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        home, programs, user = folder, _postgres_programs(), None
+        home, programs, user = folder, programs or _postgres_programs(), None
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             user = (nobody.pw_uid, nobody.pw_gid)

@@ -38,6 +38,13 @@ class SourceMatch:
         return 1.0 if not self.references else (self.references - self.dangling) / self.references
 
 
+def source_matches(references: ReferenceFigures, dangling: DanglingFigures) -> dict[str, SourceMatch]:
+    return {
+        source.name: SourceMatch(references=source.references, dangling=dangling.sources.get(source.name, 0))
+        for source in references.sources
+    }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanEntry:
     """One prefix's plan. `file` is relative to the sweep's folder; `sha256` is of its bytes, so an edited plan shows."""
@@ -118,10 +125,7 @@ class Manifest:
 
     @property
     def source_matches(self) -> dict[str, SourceMatch]:
-        return {
-            source.name: SourceMatch(references=source.references, dangling=self.dangling.sources.get(source.name, 0))
-            for source in self.references.sources
-        }
+        return source_matches(self.references, self.dangling)
 
     @property
     def deletable(self) -> Amount:

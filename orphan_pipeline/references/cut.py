@@ -8,15 +8,16 @@ snapshot make the migration wait.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 
 import psycopg
 from psycopg import sql
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.references.figures import CutFigures
 from orphan_pipeline.references.kinds.columns import where_clause
-from orphan_pipeline.references.locks import NotLocked, Relation, lock, locked_now
+from orphan_pipeline.references.locks import UNLOCKABLE, NotLocked, Relation, lock, locked_now
 from orphan_pipeline.references.refusals import refusal, refusing
 from orphan_pipeline.references.replica import wait_for_replay
 from orphan_pipeline.references.sessions import Connection, DatabaseUnderCut, Limits, Sessions, begin, connect
@@ -34,22 +35,17 @@ SELECT statement_timestamp(), (SELECT system_identifier::text FROM pg_control_sy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """One database, frozen. `snapshot_at` is by its own clock (the replica's, if it is read there) and `host_snapshot_at` by
-    this host's; both lie just before the snapshot. `locked` holds the oids of all tables that were locked before it.
-    `connection` is the one that holds locks and snapshot; `sessions` gives more connections in the same snapshot."""
+class Cut(CutFigures):
+    """One database, frozen. `locked` holds the oids of all tables that were locked before it. `connection` is the one that holds locks
+    and snapshot; `sessions` gives more connections in the same snapshot."""
 
-    database: str
-    snapshot_at: datetime
-    host_snapshot_at: datetime
-    system_identifier: str
-    snapshot: str
-    lsn: str
-    server_version: str
-    from_replica: bool
     locked: frozenset[int]
     connection: Connection = field(repr=False)
     sessions: Sessions = field(repr=False)
+
+    def figures(self) -> CutFigures:
+        """What is written down of it."""
+        return CutFigures(**{each.name: getattr(self, each.name) for each in fields(CutFigures)})
 
 
 @contextmanager
@@ -149,6 +145,9 @@ def _tables_read(connection: Connection, sources: Sequence[ReferenceSettings], l
 
 
 def _lock(database: str, connection: Connection, relations: Sequence[Relation], limits: Limits) -> None:
+    for relation in relations:
+        if relation.kind in UNLOCKABLE:
+            raise Refused(f"table {relation} in database {database} cannot be locked: {UNLOCKABLE[relation.kind]}")
     begin(connection, psycopg.IsolationLevel.REPEATABLE_READ, limits)
     try:
         lock(connection, relations)

@@ -8,7 +8,8 @@ from orphan_pipeline.references.kinds.files import FileFigures
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutFigures:
-    """When and where a database was frozen. `snapshot_at` by its own clock, `host_snapshot_at` by this host's."""
+    """When and where a database was frozen. `snapshot_at` is by its own clock (the replica's, if it was read there) and
+    `host_snapshot_at` by this host's; both lie just before the snapshot."""
 
     database: str
     snapshot_at: datetime
@@ -24,7 +25,9 @@ class CutFigures:
 class SourceFigures:
     """`rows` were read, `without_key` of them yield none; `references` were found in the others, `derived` are the
     variants' keys. `received` are bytes of the database's answers. `foreign` values were passed over, since the settings excuse them.
-    `globs` are the variants' templates with a `*`: what they match for one of this source's keys is in use too.
+    `globs` are the variants' templates with a `*`: what they match for one of this source's keys is in use too. Of the references,
+    `distinct_keys_about` are different keys, give or take a few in a hundred, and `outside_prefixes` lie under no declared prefix; None in
+    the figures of sweeps that did not look.
 
     Unless it was read in `full`, its figures are the last sweep's and those of the rows that are new since, together. `greatest` is the
     greatest id so far, of a source that only grows; `declared` a digest of the source's settings."""
@@ -39,6 +42,8 @@ class SourceFigures:
     received: int = 0
     foreign: int = 0
     globs: tuple[str, ...] = ()
+    distinct_keys_about: int | None = None
+    outside_prefixes: int | None = None
     full: bool = True
     sweeps_since_full: int = 0
     greatest: str | None = None

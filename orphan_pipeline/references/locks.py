@@ -9,7 +9,8 @@ from psycopg import sql
 # Whatever a statement reads, through views, rules, functions or partitions, it has a lock on: more than any plan shows.
 # A table that is newer than the snapshot is not in its pg_class; the functions asked in its place look at the present.
 LOCKED = sql.SQL("""
-SELECT l.relation::bigint, n.nspname::text, coalesce(c.relname, l.relation::regclass::text), has_table_privilege(c.oid, 'SELECT')
+SELECT l.relation::bigint, n.nspname::text, coalesce(c.relname, l.relation::regclass::text), c.relkind::text,
+       has_table_privilege(c.oid, 'SELECT')
 FROM pg_catalog.pg_locks AS l
 LEFT JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -22,13 +23,23 @@ ORDER BY l.relation
 """)
 
 
+# PostgreSQL has no lock for these that keeps their rows where they are.
+UNLOCKABLE = {
+    "m": "it is a materialized view, and a REFRESH could empty it unseen while it is read; "
+    "name its query as sql, or a view with that query",
+    "f": "it is a foreign table, whose rows its own server could lose unseen while they are read; "
+    "name that server under databases and its table as a source",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or view. `schema` is None for one that is newer than the snapshot."""
+    """A table or view; `kind` as in pg_class. `schema` and `kind` are None for one that is newer than the snapshot."""
 
     oid: int
     schema: str | None
     name: str
+    kind: str | None
 
     def __str__(self) -> str:
         return self.name if self.schema is None else f"{self.schema}.{self.name}"
@@ -61,10 +72,10 @@ def lock(connection: psycopg.Connection[tuple[object, ...]], relations: Iterable
 
 def locked_now(connection: psycopg.Connection[tuple[object, ...]], *, only_readable: bool = False) -> list[Relation]:
     """What this connection's transaction holds a lock on. Tables that the role may not read (those below a view) on wish left out."""
-    return [_relation(row) for row in connection.execute(LOCKED).fetchall() if row[3] or not only_readable]
+    return [_relation(row) for row in connection.execute(LOCKED).fetchall() if row[4] or not only_readable]
 
 
 def _relation(row: Sequence[object]) -> Relation:
-    oid, schema, name = row[:3]
+    oid, schema, name, kind = row[:4]
     assert isinstance(oid, int)
-    return Relation(oid, None if schema is None else str(schema), str(name))
+    return Relation(oid, None if schema is None else str(schema), str(name), None if kind is None else str(kind))

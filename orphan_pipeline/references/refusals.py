@@ -55,6 +55,4 @@ def _advice(error: psycopg.Error) -> str:
         return " (is a migration running? run the sweep again after it)"
     if isinstance(error, errors.InsufficientPrivilege):
         return f" {error.diag.message_hint or ''}".rstrip()
-    if isinstance(error, errors.WrongObjectType) and error.diag.message_detail:
-        return f" ({one_line(error.diag.message_detail)} It could be emptied unseen while it is read.)"
     return ""

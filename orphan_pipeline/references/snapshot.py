@@ -74,23 +74,10 @@ def snapshot_references(
     return ReferenceFigures(
         inventory_started_at=inventory_started_at,
         snapshot_at=min((cut.snapshot_at for cut in cuts.values()), default=began_at),
-        cuts=tuple(map(_cut_figures, cuts.values())),
+        cuts=tuple(cut.figures() for cut in cuts.values()),
         sources=figures,
         ended_at=datetime.now(UTC),
         files=tuple(opened.figures for opened in files.values()),
-    )
-
-
-def _cut_figures(cut: Cut) -> CutFigures:
-    return CutFigures(
-        database=cut.database,
-        snapshot_at=cut.snapshot_at,
-        host_snapshot_at=cut.host_snapshot_at,
-        system_identifier=cut.system_identifier,
-        snapshot=cut.snapshot,
-        lsn=cut.lsn,
-        server_version=cut.server_version,
-        from_replica=cut.from_replica,
     )
 
 

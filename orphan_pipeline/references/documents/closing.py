@@ -4,8 +4,8 @@ A document *closes* when a few cheap expressions show that every declared place 
 array exactly what it should. Its keys are then taken in one step. A document that does not close goes through the verdicts, element by
 element; so closing may be too strict, never too lax. tests/integration/references holds the two against each other.
 
-A statement gives one row for many: cells, row ids, how many rows there were, and how long the cells are together. A cell is a JSON array of
-the row's keys, `!` and a problem, or `?`. Where one array with one path is all that there is, whether the keys are strings is not
+A statement gives one row for many: cells, row ids, and how many rows there were. A cell is a JSON array of the row's keys, `!` and a
+problem, or `?`. Where one array with one path is all that there is, whether the keys are strings is not
 asked here: who reads the cells sees that for nothing.
 """
 
@@ -31,13 +31,11 @@ WAYS: tuple[Way, ...] = ("whole", "mixed", "each")
 
 # Fences: without OFFSET 0 the planner writes each expression out for each time that it is named.
 WINDOW = """
-SELECT CASE WHEN {unlimited} OR sum(octet_length(answer.cell)) <= {most}
-            THEN convert_to(string_agg(answer.cell, {cells_apart}), 'UTF8') END,
-       CASE WHEN {unlimited} OR sum(octet_length(answer.cell)) <= {most}
-            THEN convert_to(string_agg({row_id}, {ids_apart}), 'UTF8') END,
-       count(*), coalesce(sum(octet_length(answer.cell)), 0)::bigint
-FROM (SELECT source.row_id, {cell} AS cell FROM {source} AS source) AS answer
+SELECT CASE WHEN {fits} THEN convert_to(answer.cells, 'UTF8') END, CASE WHEN {fits} THEN convert_to(answer.ids, 'UTF8') END, answer.rows
+FROM (SELECT string_agg({cell}, {cells_apart}) AS cells, string_agg({row_id}, {ids_apart}) AS ids, count(*) AS rows
+      FROM {source} AS source OFFSET 0) AS answer
 """
+FITS = "coalesce(octet_length(answer.cells) <= {most}, true)"
 
 ROWS = "(SELECT {row_id} AS row_id, {document} AS document FROM {rows} OFFSET 0)"
 WITH_ARRAYS = "(SELECT rows.*, {arrays} FROM {rows} AS rows OFFSET 0)"
@@ -71,9 +69,9 @@ class WindowShape:
         """In the order in which they are worth trying."""
         return WAYS if _can_close(self.root, self.types) else WAYS[-1:]
 
-    def statement(self, where: sql.Composable, *, most: int | None, way: Way = "mixed") -> sql.Composed:
-        """One row: cells and row ids as bytes (null when there is no row, or when the cells are longer than `most` bytes), count, length.
-        `where` is a condition on the table's rows."""
+    def statement(self, where: sql.Composable, *, most: sql.Composable, way: Way = "mixed") -> sql.Composed:
+        """One row: cells and row ids as bytes (null when there is no row, or when the cells are longer than `most` bytes), and count.
+        `where` is a condition on the table's rows; a `most` that is null is none."""
         rows = sql.SQL(ROWS).format(row_id=self.row_id, document=self.document, rows=self.rows(where))
         slow: sql.Composable = sql.Literal(OPEN_MARK)
         if way != "whole":
@@ -87,17 +85,16 @@ class WindowShape:
             single = _single(self.root)
             found = _of_single(single) if single else _found(self.root)
             source = sql.SQL(WITH_FOUND).format(arrayed=arrayed, found=found)
-            conditions = [*_document_closes(self.root), *([_single_closes()] if single else _arrays_close(self.root))]
+            conditions = [*_document_closes(self.root), *([_single_closes(single)] if single else _arrays_close(self.root))]
             cell = sql.SQL(CELL).format(closes=sql.SQL(" AND ").join(conditions), keys=sql.SQL("coalesce(source.found, '[]')"), slow=slow)
         return sql.SQL(WINDOW).format(
+            fits=sql.SQL(FITS).format(most=most),
             cell=cell,
             source=source,
-            unlimited=sql.Literal(most is None),
-            most=sql.Literal(most or 0),
             cells_apart=sql.Literal(CELLS_APART),
             ids_apart=sql.Literal(IDS_APART),
             # An id that holds what stands between ids shows by their number.
-            row_id=sql.SQL("answer.row_id" if way == "whole" else "translate(answer.row_id, {}, ' ')").format(sql.Literal(IDS_APART)),
+            row_id=sql.SQL("source.row_id" if way == "whole" else "translate(source.row_id, {}, ' ')").format(sql.Literal(IDS_APART)),
         )
 
 
@@ -116,13 +113,12 @@ def _single(root: Node) -> Node | None:
     return node if simple else None
 
 
-def _single_closes() -> sql.Composable:
+def _single_closes(node: Node) -> sql.Composable:
     """In strict mode each element gives one value, or the search ends there: as many as elements means one of each."""
-    array = _array("source", 0)
-    return sql.SQL(
-        "CASE WHEN {0} IS NULL THEN true WHEN jsonb_typeof({0}) = 'array' "
-        "THEN jsonb_array_length(source.found) = jsonb_array_length({0}) ELSE false END"
-    ).format(array)
+    one_of_each = "true" if node.keys[0] == "$" else "jsonb_array_length(source.found) = jsonb_array_length({0})"
+    return sql.SQL(f"CASE WHEN {{0}} IS NULL THEN true WHEN jsonb_typeof({{0}}) = 'array' THEN {one_of_each} ELSE false END").format(
+        _array("source", 0)
+    )
 
 
 def _of_single(node: Node) -> sql.Composable:

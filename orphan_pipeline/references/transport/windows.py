@@ -1,13 +1,13 @@
-"""Reads a table window by window, a few blocks at a time, with several connections in the same snapshot. How wide a window is follows
-from how much the last ones held, so that answers stay near a size that costs little memory and little waiting.
+"""Reads a table window by window, a stretch of blocks at a time, with several connections in the same snapshot. A window's blocks go in
+groups, one answer each, as wide as the last ones say: answers stay near a size that costs little memory and little waiting, and the server
+plans a statement once for many of them.
 
-A window is a range of blocks, and nothing rests on the order in which rows come: each block is in exactly one window. What is asked of a
-window's rows belongs in `documents`.
+Nothing rests on the order in which rows come: each block is in exactly one group. What is asked of a group's rows belongs in `documents`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from secrets import token_hex
 from threading import Lock
 from typing import cast
 
@@ -16,13 +16,14 @@ from psycopg import errors, sql
 from orphan_pipeline.references.documents.closing import Way, WindowShape
 from orphan_pipeline.references.sessions import Connection
 from orphan_pipeline.references.transport.cells import NotAllKeys, read_cells
-from orphan_pipeline.references.transport.extracted import RAW, Extracted
+from orphan_pipeline.references.transport.extracted import Extracted
 from orphan_pipeline.references.transport.parallel import BACK_TO_SAVEPOINT, Put, in_parallel
 
-WANTED_BYTES = 500_000
-MOST_BYTES = 16 * WANTED_BYTES
+WANTED_BYTES = 250_000
+MOST_BYTES = 32 * WANTED_BYTES
 FIRST_BLOCKS = 16
 MOST_BLOCKS = 2_048
+GROUPS = 16
 BLOCKS_WORTH_A_CONNECTION = 256
 LAST_BLOCK = 2**32 - 2
 
@@ -37,6 +38,18 @@ SELECT CASE WHEN bool_and(c.relkind = 'p' OR (c.relkind = 'r' AND a.amname = 'he
             THEN max(pg_relation_size(c.oid) / current_setting('block_size')::int) FILTER (WHERE c.relkind = 'r') END
 FROM parts JOIN pg_catalog.pg_class AS c USING (oid) LEFT JOIN pg_catalog.pg_am AS a ON a.oid = c.relam
 """)
+
+
+GROUPED = sql.SQL("""
+SELECT blocks.first_block, answer.*
+FROM generate_series({first}::bigint, {last}::bigint, {step}::bigint) AS blocks(first_block) CROSS JOIN LATERAL ({answer}) AS answer
+""")
+IN_GROUP = sql.SQL(
+    "ctid >= format('(%s,0)', blocks.first_block)::tid AND ctid < format('(%s,0)', least(blocks.first_block + {step}, {end}))::tid"
+)
+
+Answer = tuple[int, bytes | None, bytes | None, int]
+"""A group's first block, its cells, the ids of its rows, and how many rows it has."""
 
 
 def blocks_of(table: sql.Identifier, connection: Connection) -> int | None:
@@ -58,17 +71,27 @@ def in_blocks(first: int, end: int | None) -> sql.Composed:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Blocks `first` to `end`, not included; None: to the table's end."""
+    """Blocks `first` to `end`, not included, in groups of `step`; the last may be smaller."""
 
     first: int
-    end: int | None
+    end: int
+    step: int
+
+    def group(self, first: int) -> "Window":
+        return Window(first, min(first + self.step, self.end), self.step)
+
+    def groups(self) -> "list[Window]":
+        return [self.group(first) for first in range(self.first, self.end, self.step)]
+
+    def narrowed(self) -> "Window":
+        return Window(self.first, self.end, max(1, (self.end - self.first) // 8))
 
 
 class _Windows:
     """Hands out windows to several readers, and learns from what they found."""
 
     def __init__(self, blocks: int) -> None:
-        self._blocks, self._next, self._width, self._lock = blocks, 0, FIRST_BLOCKS, Lock()
+        self._blocks, self._next, self._step, self._lock = blocks, 0, FIRST_BLOCKS, Lock()
 
     def __iter__(self) -> Iterator[Window]:
         while (window := self._take()) is not None:
@@ -76,87 +99,90 @@ class _Windows:
 
     def _take(self) -> Window | None:
         with self._lock:
-            if self._next >= max(self._blocks, 1):
+            first = self._next
+            if first >= LAST_BLOCK:
                 return None
-            first, self._next = self._next, self._next + self._width
-            return Window(first, self._next if self._next < self._blocks else None)
+            step, groups = self._step, min(GROUPS, -(-(self._blocks - first) // self._step))
+            if first >= self._blocks:  # behind the last block that was counted: there should be nothing
+                step, groups = LAST_BLOCK, 1
+            self._next = min(first + step * groups, LAST_BLOCK)
+            return Window(first, self._next, step)
 
-    def found(self, window: Window, received: int) -> None:
-        blocks = (window.end or self._blocks) - window.first
+    def found(self, group: Window, received: int) -> None:
         with self._lock:
-            wanted = int(max(blocks, 1) * WANTED_BYTES / max(received, 1))
-            self._width = max(1, min(wanted, 2 * self._width, MOST_BLOCKS))
+            wanted = int((group.end - group.first) * WANTED_BYTES / received)
+            self._step = max(1, min(wanted, 2 * self._step, MOST_BLOCKS))
 
 
-class _Statements:
-    """The statements of a shape, put together once and asked for many windows. `ways` are tried in turn."""
+Again = tuple[Window, Sequence[Way]]
+"""What must be asked once more: narrower, or with the ways that are left."""
 
-    def __init__(self, shape: WindowShape, connection: Connection) -> None:
-        self._first, self._end = token_hex(16), token_hex(16)
-        where = sql.SQL("ctid >= {}::tid AND ctid < {}::tid").format(sql.Literal(f"({self._first},0)"), sql.Literal(f"({self._end},0)"))
-        self._texts = {
-            (way, limited): shape.statement(where, most=MOST_BYTES if limited else None, way=way).as_bytes(connection)
-            for way in shape.ways
-            for limited in (True, False)
-        }
-        self.ways = shape.ways
 
-    def of(self, window: Window, *, way: Way, limited: bool) -> bytes:
-        end = LAST_BLOCK if window.end is None else window.end
-        text = self._texts[way, limited].replace(self._first.encode(), str(window.first).encode())
-        return text.replace(self._end.encode(), str(end).encode())
+class _Reader:
+    """One connection, and the ways that are worth trying on it."""
+
+    def __init__(self, shape: WindowShape, connection: Connection, windows: _Windows) -> None:
+        self._shape, self._connection, self._windows, self._ways = shape, connection, windows, shape.ways
+
+    def read(self) -> Generator[Extracted]:
+        for window in self._windows:
+            yield from self._read(window, self._ways)
+
+    def _read(self, window: Window, ways: Sequence[Way]) -> Iterator[Extracted]:
+        """Each group of the window once."""
+        unanswered = {group.first: group for group in window.groups()}
+        one_block = window.end - window.first == 1
+        again: list[Again] = []
+        try:
+            with closing(self._answers(window, ways[0])) as answers:
+                for first, cells, ids, rows in answers:
+                    found = self._said(unanswered.pop(first), cells, ids, rows, ways)
+                    if isinstance(found, Extracted):
+                        yield found
+                    elif found is not None:
+                        again.append(found)
+            assert not unanswered  # an aggregate gives one row for each group
+        except errors.ProgramLimitExceeded:  # no text is longer than a gigabyte
+            if one_block:
+                raise
+            self._connection.execute(BACK_TO_SAVEPOINT)
+            again += [(group.narrowed(), ways) for group in unanswered.values()]
+        for part, others in again:
+            yield from self._read(part, others)
+
+    def _said(self, group: Window, cells: bytes | None, ids: bytes | None, rows: int, ways: Sequence[Way]) -> Extracted | Again | None:
+        """None where the group has no rows."""
+        if not rows:
+            return None
+        if cells is None or ids is None:
+            return group.narrowed(), ways
+        self._windows.found(group, len(cells) + len(ids))
+        try:
+            return read_cells(cells, ids, rows)
+        except NotAllKeys:
+            if ways[0] == "each":
+                raise
+            # Where one document did not close, more will not.
+            self._ways = tuple(way for way in self._ways if way != "whole")
+            return group, ways[1:]
+
+    def _answers(self, window: Window, way: Way) -> Generator[Answer]:
+        step, end, most = sql.Literal(window.step), sql.Literal(window.end), sql.Literal(None if window.step == 1 else MOST_BYTES)
+        answer = self._shape.statement(IN_GROUP.format(step=step, end=end), most=most, way=way)
+        statement = GROUPED.format(first=sql.Literal(window.first), last=sql.Literal(window.end - 1), step=step, answer=answer)
+        with self._connection.cursor(binary=True) as cursor:
+            yield from cast(Generator[Answer], cursor.stream(statement))
 
 
 def read_windows(shape: WindowShape, connections: Sequence[Connection], blocks: int) -> Iterator[Extracted]:
-    """The whole table, a window at a time, in no order. Raises what PostgreSQL says, BadRow, and UnicodeDecodeError; whatever happens,
+    """The whole table, a group at a time, in no order. Raises what PostgreSQL says, BadRow, and UnicodeDecodeError; whatever happens,
     nothing is asked any more when this ends."""
     windows = _Windows(blocks)
-    statements = _Statements(shape, connections[0])
 
     def read(connection: Connection, put: Put) -> None:
-        for window in windows:
-            for extracted in _window(statements, connection, window):
-                windows.found(window, extracted.received)
+        with closing(_Reader(shape, connection, windows).read()) as found:
+            for extracted in found:
                 if not put(extracted):
                     return
 
     return in_parallel(read, connections)
-
-
-def _window(statements: _Statements, connection: Connection, window: Window) -> Iterator[Extracted]:
-    """A window, in parts if it holds too much for one answer."""
-    narrow = window.end is not None and window.end - window.first == 1
-    try:
-        answer = _ask(statements, connection, window, limited=not narrow)
-    except errors.ProgramLimitExceeded:  # no text is longer than a gigabyte
-        if narrow:
-            raise
-        connection.execute(BACK_TO_SAVEPOINT)
-        answer = None
-    if answer is not None:
-        yield answer
-        return
-    end = window.end if window.end is not None else LAST_BLOCK
-    middle = window.first + max(1, min(end - window.first, MOST_BLOCKS) // 8)
-    for part in (Window(window.first, middle), Window(middle, window.end)):
-        yield from _window(statements, connection, part)
-
-
-def _ask(statements: _Statements, connection: Connection, window: Window, *, limited: bool) -> Extracted | None:
-    """None when it is limited, and more than that."""
-    for way in statements.ways:
-        row = connection.execute(statements.of(window, way=way, limited=limited), binary=True).fetchone()
-        assert row is not None  # an aggregate gives one row
-        cells, ids, rows, _ = cast(tuple[bytes | None, bytes | None, int, int], row)
-        if not rows:
-            return Extracted(values=RAW.empty_table(), rows=0, without_key=0, received=0)
-        if cells is None or ids is None:
-            return None
-        try:
-            return read_cells(cells, ids, rows)
-        except NotAllKeys:
-            if way == "each":
-                raise
-            if way == "whole":  # where one document did not close, more will not
-                statements.ways = tuple(other for other in statements.ways if other != "whole")
-    raise AssertionError("the loop returns or raises")

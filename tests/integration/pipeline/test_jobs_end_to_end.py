@@ -214,6 +214,25 @@ def test_a_deletion_run_approves_by_its_configuration(world: World, graph: Graph
     assert (approval.by, approval.gates) == ("anna", ("orphan_fraction", "prefix_orphan_fraction:files/"))
 
 
+def test_what_the_references_of_a_sweep_tell(world: World, graph: Graph) -> None:
+    assert graph.sweep().success
+    rows = """'{"attachments": ["files/missing.bin", "elsewhere/a.bin"]}', '{"attachments": ["files/missing.bin"]}'"""
+    world.run_sql(f"INSERT INTO documents (data) SELECT unnest(ARRAY[{rows}])::jsonb")
+    told: dict[str, dict[str, Any]] = {
+        event.asset_key.path[-1]: {name: value.value for name, value in event.materialization.metadata.items()}
+        for event in graph.sweep().get_asset_materialization_events()
+        if event.asset_key is not None
+    }
+    references, dangling = told["referenced_keys"], told["dangling_references"]
+    [source] = [record.data for record in references["by_source"].records]
+    count = references["references_documents"]
+    assert (source["references"], source["since_last_sweep"], source["outside_prefixes"]) == (count, 3, 1)
+    assert abs(source["distinct_keys_about"] - (count - 1)) <= 2
+    assert source["seconds"] > 0
+    assert source["received_bytes"] > 0
+    assert dangling["match_rate_documents"] == pytest.approx((count - 3) / count, abs=1e-6)
+
+
 def test_a_row_that_points_at_what_was_deleted_pauses_deletion_until_it_is_back(world: World, graph: Graph) -> None:
     """Rule 15, the after-check."""
     assert graph.sweep().success

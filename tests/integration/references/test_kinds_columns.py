@@ -9,7 +9,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.cut import Limits
 from orphan_pipeline.references.extract import count_rows
 from orphan_pipeline.settings.model import ReferenceSettings
-from references.conftest import Database, Take
+from references.conftest import Database, Take, query
 
 EMPTY = "the value is an empty string, which is no key; leave such rows out of the source, or correct them"
 UUID = "e5a0e7b4-34c9-4c1c-8d7f-5b6f3c0c1a11"
@@ -195,10 +195,13 @@ def test_what_is_no_plain_table(app: Database, take: Take, made: str) -> None:
     assert take(column("shown", "key", where="key > 'a'")).keys == ["b"]
 
 
-def test_a_materialized_view_cannot_be_locked(app: Database, take: Take) -> None:
-    app.run("CREATE TABLE files (key text)", "CREATE MATERIALIZED VIEW shown AS SELECT key FROM files")
-    with pytest.raises(Refused, match="This operation is not supported for materialized views"):
+def test_instead_of_a_materialized_view_its_query(app: Database, take: Take) -> None:
+    app.run("CREATE TABLE files (key text)", "INSERT INTO files VALUES ('a')", "CREATE MATERIALIZED VIEW shown AS SELECT key FROM files")
+    with pytest.raises(Refused, match=r"it is a materialized view, .* name its query as sql"):
         take(column("shown", "key"))
+    [(definition,)] = app.admin.execute("SELECT rtrim(pg_get_viewdef('shown'), ';')").fetchall()
+    app.run("INSERT INTO files VALUES ('b')")
+    assert sorted(take(query(definition)).keys) == ["a", "b"]
 
 
 def test_globs_are_told_and_not_listed(app: Database, take: Take) -> None:

@@ -80,7 +80,7 @@ def parts_of(path: str) -> tuple[str, ...]:
 
 def cells(shape: WindowShape, app: Database, way: Way) -> dict[int, Counter[str] | str | None]:
     """By row: its values, its problem, or None when it must be looked at element by element."""
-    row: Any = app.admin.execute(shape.statement(sql.SQL("true"), most=None, way=way), binary=True).fetchone()
+    row: Any = app.admin.execute(shape.statement(sql.SQL("true"), most=sql.NULL, way=way), binary=True).fetchone()
     lines, ids = row[0].decode().split("\n"), row[1].decode().split("\x1f")
     assert len(lines) == len(ids) == row[2]
     return {int(row_id): cell(line, row_id) for line, row_id in zip(lines, ids, strict=True)}

@@ -181,7 +181,7 @@ def test_what_a_cut_says_of_itself(app: Database, source: Source) -> None:
     assert frozen.snapshot_at.tzinfo == UTC
     assert frozen.snapshot.count(":") == 2
     assert "/" in frozen.lsn
-    assert frozen.server_version.startswith("18")
+    assert app.admin.execute("SHOW server_version").fetchone() == (frozen.server_version,)
     assert "postgresql" not in repr(frozen)
     assert frozen.connection.closed
 
@@ -290,8 +290,8 @@ def test_a_materialized_view_cannot_be_locked(app: Database, take: Take, source:
         "CREATE VIEW over_it AS SELECT * FROM kept",
     )
     said = (
-        'table public.kept in database app cannot be locked: cannot lock relation "kept" '
-        "(This operation is not supported for materialized views. It could be emptied unseen while it is read.)"
+        "table public.kept in database app cannot be locked: it is a materialized view, and a REFRESH could empty it unseen while it is "
+        "read; name its query as sql, or a view with that query"
     )
     for one in (source("$[*]", table="kept"), source("$[*]", table="over_it"), statement("SELECT data ->> 0 FROM kept")):
         with pytest.raises(Refused) as refused:
@@ -364,7 +364,8 @@ def test_a_statement_that_takes_too_long(app: Database, take: Take, statement: S
 def test_limits_of_the_role_do_not_end_the_cut(app: Database, reader: str, allow: Allow, take: Take, statement: Source) -> None:
     allow("ALTER ROLE {} SET statement_timeout = 50")
     allow("ALTER ROLE {} SET idle_in_transaction_session_timeout = 50")
-    allow("ALTER ROLE {} SET transaction_timeout = 50")
+    if app.admin.info.server_version >= 170000:
+        allow("ALTER ROLE {} SET transaction_timeout = 50")
     assert take(statement("SELECT 'a' || pg_sleep(0.2)::text"), app=reader).keys == ["a"]
 
 

@@ -157,7 +157,7 @@ print(small, take(1_200_000))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here, which tells the peak memory of a process")
 def test_memory_does_not_grow_with_the_table(app: Database, tmp_path: Path) -> None:
     """Peak memory of one process in MiB after 300 thousand keys and after 1.2 million more, of 70 bytes each."""
     measured = subprocess.run([sys.executable, "-c", MEASURED, app.url, str(tmp_path)], capture_output=True, text=True, check=True)
