@@ -6,13 +6,10 @@ is a process of its own, so that its CPU time and peak memory are its own."""
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -22,9 +19,10 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.contenders import endpoint, program, python, run
 from benchmarks.delete_endpoint import ETAG
 from benchmarks.endpoint import key
-from benchmarks.listing import ENVIRONMENT, Measured, _beside_python, _measured, _medians, _run
+from benchmarks.listing import ENVIRONMENT, Measured, measured_of, medians_of
 from orphan_pipeline.demo.servers import ObjectStore, running_postgres, running_seaweedfs
 from orphan_pipeline.orphans.files import PLAN, ROW_GROUP
 
@@ -118,19 +116,19 @@ def measure() -> str:
 def _synthetic(folder: Path) -> dict[str, Any]:
     plan = _plan(folder / "synthetic.parquet", ((key(number), ETAG) for number in range(KEYS)))
     runs: dict[str, list[Measured]] = {"ours": [], "plain": [], "s5cmd": []}
-    with _endpoint(KEYS, 0) as endpoint, _database(folder) as database:
+    with _endpoint(KEYS, 0) as url, _database(folder) as database:
         for _ in range(ROUNDS):
-            runs["ours"].append(_ours(endpoint, "bench", plan, database=database)[0])
-            runs["plain"].append(_python(PLAIN, endpoint, "bench", str(plan), "8")[0])
-            if (s5cmd := _program()) is not None:
-                runs["s5cmd"].append(_s5cmd(s5cmd, endpoint, "bench", KEYS))
+            runs["ours"].append(_ours(url, "bench", plan, database=database)[0])
+            runs["plain"].append(_python(PLAIN, url, "bench", str(plan), "8")[0])
+            if (s5cmd := program("s5cmd")) is not None:
+                runs["s5cmd"].append(_s5cmd(s5cmd, url, "bench", KEYS))
     return _compared(runs)
 
 
 def _limited(folder: Path) -> dict[str, Any]:
     plan = _plan(folder / "limited.parquet", ((key(number), ETAG) for number in range(LIMITED_KEYS)))
-    with _endpoint(LIMITED_KEYS, LIMIT) as endpoint:
-        measured, requests, slowed = _ours(endpoint, "bench", plan)
+    with _endpoint(LIMITED_KEYS, LIMIT) as url:
+        measured, requests, slowed = _ours(url, "bench", plan)
     return {
         "keys": LIMITED_KEYS,
         "share_of_limit": round(measured.keys_per_second / LIMIT, 3),
@@ -151,7 +149,7 @@ def _seaweedfs(folder: Path) -> dict[str, Any]:
                     runs[name].append(_ours(store.endpoint, bucket, plan, looks=True)[0])
                 elif name == "plain":
                     runs[name].append(_python(PLAIN, store.endpoint, bucket, str(plan), "8")[0])
-                elif (s5cmd := _program()) is not None:
+                elif (s5cmd := program("s5cmd")) is not None:
                     runs[name].append(_s5cmd(s5cmd, store.endpoint, bucket, STORE_KEYS))
     return {"keys": STORE_KEYS, **_compared(runs)}
 
@@ -187,32 +185,28 @@ def _plan(path: Path, objects: Iterable[tuple[str, str]], *, seen: datetime = SE
     return path
 
 
-def _ours(endpoint: str, bucket: str, plan: Path, *, database: str = "", looks: bool = False) -> tuple[Measured, int, int]:
+def _ours(url: str, bucket: str, plan: Path, *, database: str = "", looks: bool = False) -> tuple[Measured, int, int]:
     """`database`: where every key is asked again; `looks`: for newer objects, twice a chunk."""
-    measured, (requests, slowed) = _python(OURS, endpoint, bucket, str(plan), "8", database, "looks" if looks else "")
+    measured, (requests, slowed) = _python(OURS, url, bucket, str(plan), "8", database, "looks" if looks else "")
     return measured, int(requests), int(slowed)
 
 
-def _python(program: str, *arguments: str) -> tuple[Measured, list[str]]:
-    output, _, usage = _run([sys.executable, "-c", program, *arguments])
-    keys, seconds, *more = output.split()
-    return _measured(int(keys), float(seconds), usage), more
+def _python(text: str, *arguments: str) -> tuple[Measured, list[str]]:
+    ran = python(text, *arguments, environment=ENVIRONMENT)
+    keys, seconds, *more = ran.text.split()
+    return measured_of(ran, int(keys), float(seconds)), more
 
 
-def _s5cmd(program: str, endpoint: str, bucket: str, keys: int) -> Measured:
-    output, seconds, usage = _run([program, "--endpoint-url", endpoint, "rm", f"s3://{bucket}/*"], count_lines=True)
-    assert int(output) == keys, f"s5cmd removed {output} of {keys}"
-    return _measured(keys, seconds, usage)
+def _s5cmd(command: str, url: str, bucket: str, keys: int) -> Measured:
+    ran = run([command, "--endpoint-url", url, "rm", f"s3://{bucket}/*"], environment=ENVIRONMENT, count_lines=True)
+    assert int(ran.text) == keys, f"s5cmd removed {ran.text} of {keys}"
+    return measured_of(ran, keys, ran.seconds)
 
 
 def _compared(runs: dict[str, list[Measured]]) -> dict[str, Any]:
-    medians = {name: _medians(measured) for name, measured in runs.items() if measured}
+    medians = {name: medians_of(measured) for name, measured in runs.items() if measured}
     rate = medians["ours"]["keys_per_second"]
     return {**medians, **{f"ours_over_{name}": round(rate / medians[name]["keys_per_second"], 2) for name in medians if name != "ours"}}
-
-
-def _program() -> str | None:
-    return shutil.which("s5cmd") or _beside_python("s5cmd")
 
 
 @contextmanager
@@ -231,12 +225,5 @@ def _database(folder: Path) -> Iterator[str]:
         yield url
 
 
-@contextmanager
-def _endpoint(keys: int, limit: float) -> Iterator[str]:
-    command = [sys.executable, "-m", "benchmarks.delete_endpoint", "--keys", str(keys), "--limit", str(limit)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.terminate()
+def _endpoint(keys: int, limit: float) -> AbstractContextManager[str]:
+    return endpoint("benchmarks.delete_endpoint", "--keys", str(keys), "--limit", str(limit))

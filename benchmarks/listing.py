@@ -1,18 +1,13 @@
 """The inventory beside its peers, on a synthetic endpoint in a process of its own: ours all the way into Parquet, boto3's paginator and
-s5cmd only counting what they list. Every contender is a process of its own, so that its CPU time and peak memory are its own."""
+s5cmd only counting what they list."""
 
 import json
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
-from time import perf_counter
+
+from benchmarks.contenders import Ran, endpoint, program, python, run
 
 KEYS = int(os.environ.get("BENCH_KEYS", "1000000"))
 KEYS_FOR_THE_SLOW = 200_000
@@ -20,7 +15,6 @@ KEYS_FOR_THE_SLOW = 200_000
 
 LATENCIES_MS = (0.0, 50.0)
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-KIB = 1024
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "us-east-1"}
 
 OURS = """
@@ -70,44 +64,29 @@ def _at(latency_ms: float) -> dict[str, object]:
         for _ in range(ROUNDS):
             runs["ours"].append(_python(OURS, large, concurrency))
             runs["paginator"].append(_python(PAGINATOR, small))
-            if (s5cmd := shutil.which("s5cmd") or _beside_python("s5cmd")) is not None:
+            if (s5cmd := program("s5cmd")) is not None:
                 runs["s5cmd"].append(_s5cmd(s5cmd, small))
-    medians = {name: _medians(measured) for name, measured in runs.items() if measured}
+    medians = {name: medians_of(measured) for name, measured in runs.items() if measured}
     rate = medians["ours"]["keys_per_second"]
     return {**medians, **{f"ours_over_{name}": round(rate / medians[name]["keys_per_second"], 1) for name in medians if name != "ours"}}
 
 
-def _python(program: str, *arguments: str) -> Measured:
-    output, _, usage = _run([sys.executable, "-c", program, *arguments])
-    keys, seconds = output.split()
-    return _measured(int(keys), float(seconds), usage)
+def _python(text: str, *arguments: str) -> Measured:
+    ran = python(text, *arguments, environment=ENVIRONMENT)
+    keys, seconds = ran.text.split()
+    return measured_of(ran, int(keys), float(seconds))
 
 
-def _s5cmd(program: str, endpoint: str) -> Measured:
-    output, seconds, usage = _run([program, "--endpoint-url", endpoint, "ls", "s3://bench/*"], count_lines=True)
-    return _measured(int(output), seconds, usage)
+def _s5cmd(command: str, url: str) -> Measured:
+    ran = run([command, "--endpoint-url", url, "ls", "s3://bench/*"], environment=ENVIRONMENT, count_lines=True)
+    return measured_of(ran, int(ran.text), ran.seconds)
 
 
-def _measured(keys: int, seconds: float, usage: "os.resource.struct_rusage") -> Measured:  # type: ignore[name-defined]
-    cpu = usage.ru_utime + usage.ru_stime
-    return Measured(keys, keys / seconds, cpu / keys * 1e6, usage.ru_maxrss / KIB)
+def measured_of(ran: Ran, keys: int, seconds: float) -> Measured:
+    return Measured(keys, keys / seconds, ran.cpu_seconds / keys * 1e6, ran.peak_mb)
 
 
-def _run(command: list[str], *, count_lines: bool = False) -> tuple[str, float, "os.resource.struct_rusage"]:  # type: ignore[name-defined]
-    began = perf_counter()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, stdout=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = perf_counter() - began
-        output.seek(0)
-        text = str(sum(1 for _ in output)) if count_lines else output.read().decode()
-    if process.returncode != 0:
-        raise RuntimeError(f"{command[0]} ended with status {process.returncode}")
-    return text, seconds, usage
-
-
-def _medians(runs: list[Measured]) -> dict[str, float]:
+def medians_of(runs: list[Measured]) -> dict[str, float]:
     return {
         "keys": runs[0].keys,
         "keys_per_second": round(median(run.keys_per_second for run in runs)),
@@ -116,17 +95,5 @@ def _medians(runs: list[Measured]) -> dict[str, float]:
     }
 
 
-def _beside_python(program: str) -> str | None:
-    path = Path(sys.executable).with_name(program)
-    return str(path) if path.exists() else None
-
-
-@contextmanager
-def _endpoint(keys: int, latency_ms: float) -> Iterator[str]:
-    command = [sys.executable, "-m", "benchmarks.endpoint", "--keys", str(keys), "--latency-ms", str(latency_ms)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.terminate()
+def _endpoint(keys: int, latency_ms: float) -> AbstractContextManager[str]:
+    return endpoint("benchmarks.endpoint", "--keys", str(keys), "--latency-ms", str(latency_ms))

@@ -4,18 +4,18 @@ memory are its own. `all` is the whole stage, published: holds, lax views, confi
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter
 
 OBJECTS = [int(size) for size in os.environ.get("BENCH_OBJECTS", "1000000,5000000,20000000").split(",")]
 PREFIXES = 100
 LIMITED = 2**30
+
+from benchmarks.contenders import Ran, python, run
+
 KIB = 1024
 
 SETTINGS = """
@@ -35,6 +35,7 @@ FILL = """
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from benchmarks.contenders import Ran, python, run
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
 from orphan_pipeline.lake.files import write_document
@@ -191,7 +192,7 @@ def _at(objects: int) -> dict[str, Measured]:
 
 def _why(settings: Path, key: str) -> Measured:
     """The whole command, for a key that nothing names: every lookup runs to its end."""
-    return _run([str(Path(sys.executable).with_name("orphan-pipeline")), "why", key, "--settings", str(settings), "--json"])
+    return _measured(run([str(Path(sys.executable).with_name("orphan-pipeline")), "why", key, "--settings", str(settings), "--json"]))
 
 
 def _ratios(found: dict[str, Measured]) -> dict[str, float]:
@@ -206,20 +207,10 @@ def _ratios(found: dict[str, Measured]) -> dict[str, float]:
     }
 
 
-def _python(program: str, *arguments: str) -> Measured:
-    return _run([sys.executable, "-c", program, *arguments])
+def _python(text: str, *arguments: str) -> Measured:
+    return _measured(python(text, *arguments))
 
 
-def _run(command: Sequence[str]) -> Measured:
-    began = perf_counter()
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, stdout=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = perf_counter() - began
-        output.seek(0)
-        text = output.read().decode().strip()
-    if process.returncode != 0:
-        raise RuntimeError(f"{command[0]} ended with status {process.returncode}")
-    count = int(text) if text.isdigit() else 0
-    return Measured(count, round(seconds, 2), round(usage.ru_utime + usage.ru_stime, 2), round(usage.ru_maxrss / KIB))
+def _measured(ran: Ran) -> Measured:
+    text = ran.text.strip()
+    return Measured(int(text) if text.isdigit() else 0, round(ran.seconds, 2), round(ran.cpu_seconds, 2), round(ran.peak_mb))

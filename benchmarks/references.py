@@ -9,8 +9,6 @@ took is measured over them all.
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from time import sleep
 import psutil
 import psycopg
 
+from benchmarks.contenders import python
 from orphan_pipeline.demo.servers import running_postgres
 
 ROWS = int(os.environ.get("BENCH_ROWS", "2000000"))
@@ -139,21 +138,14 @@ def _over(url: str, table: Table) -> dict[str, object]:
 
 def _run(url: str, program: str, *arguments: str) -> Measured:
     with _server_cpu(url) as server:
-        process = subprocess.Popen([sys.executable, "-c", program, url, *arguments], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        with process.stdout:
-            output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise RuntimeError(f"a contender ended with status {process.returncode}")
-    found = json.loads(output)
+        ran = python(program, url, *arguments)
+    found = json.loads(ran.text)
     return Measured(
         keys=found["keys"],
         keys_per_second=found["keys"] / found["seconds"],
         bytes_a_key=found["received"] / found["keys"],
-        peak_mb=usage.ru_maxrss / KIB,
-        cpu_us_a_key=(usage.ru_utime + usage.ru_stime) / found["keys"] * 1e6,
+        peak_mb=ran.peak_mb,
+        cpu_us_a_key=ran.cpu_seconds / found["keys"] * 1e6,
         server_cpu_us_a_key=server[0] / found["keys"] * 1e6,
     )
 
