@@ -45,6 +45,22 @@ EXTRAS = st.sampled_from(
     ]
 )
 
+QUOTATIONS = [
+    ["&quot;a&quot;"],
+    ['"a"'],
+    ["&#34;a&#34;"],
+    ["a"],
+    ["&quot;&quot;"],
+    ["&quot;"],
+    ['""a""'],
+    ["&quot;a"],
+    ["a&quot;"],
+    ["&quot;a&amp;b&quot;"],
+    ["&quot;a&quot;", "b", '"c"'],
+    ["&quot;a&quot;", "&quot;"],
+    ['"', '"a"'],
+]
+
 
 @pytest.fixture(scope="module")
 def parser() -> PageParser:
@@ -259,3 +275,24 @@ def test_a_page_that_is_cut_off_is_broken(parser: PageParser, cut: int) -> None:
 def test_an_empty_bucket_is_a_page_without_objects(parser: PageParser) -> None:
     found = parser.parse(page())
     assert (found.objects.num_rows, found.truncated, found.fast) == (0, False, True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("texts", QUOTATIONS)
+def test_quotes_of_etags_are_taken_off_as_botocore_s_reader_takes_them_off(parser: PageParser, texts: list[str], count: int) -> None:
+    body = page(*(record(f"k{n}", etag=text, quote="") for n, text in enumerate(texts * count)))
+    slow = parser.parse_slowly(body)
+    fast = parse_fast(body)
+    assert fast is None or fast.objects.equals(slow.objects)
+    assert parser.parse(body).objects.equals(slow.objects)
+
+
+@pytest.mark.parametrize(
+    "key", ["%C3%BC", "a%2Bb+c%25", "%", "a%4", "%zz", "%%41", "%FF", "%C3", "a%C3%28", "%E2%82%AC%E2%82%AC", "%00", "%0D%0A"]
+)
+def test_escapes_are_decoded_as_botocore_s_reader_decodes_them_or_not_at_all(parser: PageParser, key: str) -> None:
+    body = page(record("before/%C3"), record("x"), record("y")).replace(b"<Key>x<", f"<Key>{key}<".encode())
+    fast = parse_fast(body)
+    if fast is not None:
+        assert fast.objects.equals(parser.parse_slowly(body).objects)
+    assert (fast is None) == (key in {"%", "a%4", "%zz", "%%41", "%FF", "%C3", "a%C3%28"})

@@ -41,6 +41,12 @@ def test_halving_from_the_end_of_a_prefix_reaches_digits_quickly() -> None:
     assert probes <= 6
 
 
+def test_counters_and_dates_are_cut_among_their_digits() -> None:
+    assert between("uploads/000000012345", "uploads/1", "uploads/") == "uploads/05"
+    assert between("2026-01-02/a", "2026-1", "") == "2026-05"
+    assert between("a/b", None, "a/") == "a/n"
+
+
 @settings(deadline=None, max_examples=50)
 @given(folders=st.integers(1, 4), each=st.sampled_from([1, 3, 400, 900]))
 def test_neighbouring_ranges_are_merged_and_still_count_the_same(folders: int, each: int) -> None:
