@@ -80,7 +80,7 @@ def kill_and_resume(world: World, random: Random, *, at_most: int) -> int:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: world.client.put_object(Bucket=world.bucket, Key=key, Body=b"x"), orphans))
     world.put("kept/a.bin")
-    world.change(safety={"max_orphan_fraction": 1.0}, deletion={"max_keys_per_second": 400, "concurrency": 4})
+    world.change(safety={"max_orphan_fraction": 1.0, "max_growth": 1000.0}, deletion={"max_keys_per_second": 400, "concurrency": 4})
     swept = command(world, "sweep", "--json")
     out, err = swept.communicate()
     assert swept.returncode == 0, err
