@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.contenders import Ran, python, run
+
 OBJECTS = [int(size) for size in os.environ.get("BENCH_OBJECTS", "1000000,5000000,20000000").split(",")]
 PREFIXES = 100
 LIMITED = 2**30
 
-from benchmarks.contenders import Ran, python, run
 
 KIB = 1024
 
@@ -35,7 +36,6 @@ FILL = """
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from benchmarks.contenders import Ran, python, run
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
 from orphan_pipeline.lake.files import write_document
