@@ -23,6 +23,7 @@ from references.conftest import Database
 Source = Callable[..., ReferenceSettings]
 
 SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "40"))
+SLOWER_SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "10"))
 ROWS = 60
 ALL = {f"k{n}" for n in range(1, ROWS + 1)}
 MOVE = "WITH moved AS (DELETE FROM {} WHERE id %% 3 = %s RETURNING *) INSERT INTO {} SELECT * FROM moved"
@@ -119,7 +120,7 @@ def test_rows_that_move_to_another_database_are_never_missing(app: Database, dat
                 one.execute("DELETE FROM documents WHERE id = %s", (n - 20,))
 
         with meanwhile(move):
-            for _ in range(SNAPSHOTS // 4):
+            for _ in range(SLOWER_SNAPSHOTS):
                 expected = {f"k{n}" for n in range(born[0])}
                 in_live, in_archive = snapshot({"app": app.url, "other": database_url}, live, archive)
                 assert in_live | in_archive >= expected
@@ -157,7 +158,7 @@ def test_migrations_at_random_moments(app: Database, source: Source) -> None:
 
         complete, refused = 0, []
         with meanwhile(migrate):
-            for _ in range(SNAPSHOTS // 4):
+            for _ in range(SLOWER_SNAPSHOTS):
                 try:
                     [found] = snapshot({"app": app.url}, source("$[*]"), limits=Limits(lock_timeout=timedelta(seconds=10)))
                 except Refused as error:
