@@ -135,19 +135,23 @@ def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) 
     return refused
 
 
-def remove_every_marker(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str] | None:
-    """As `remove_markers`, tried again while the store is too busy; None when it stays so."""
+def remove_every_marker(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str]:
+    """As `remove_markers`, tried again while the store's codes are of those that pass (TRY_AGAIN); one that stays is given too."""
     left = dict(markers)
-    final: dict[str, str] = {}
+    refused: dict[str, str] = {}
 
     def remove_the_rest() -> bool:
-        refused = remove_markers(client, bucket, left)
-        final.update({key: code for key, code in refused.items() if code not in TRY_AGAIN})
-        for key in left.keys() - refused.keys() | final.keys():
-            left.pop(key, None)
+        answered = remove_markers(client, bucket, left)
+        for key in list(left):
+            refused.pop(key, None)
+            if key in answered:
+                refused[key] = answered[key]
+            if answered.get(key) not in TRY_AGAIN:
+                del left[key]
         return bool(left)
 
-    return final if tried_until_done(remove_the_rest, attempts=ATTEMPTS_TO_REMOVE) else None
+    tried_until_done(remove_the_rest, attempts=ATTEMPTS_TO_REMOVE)
+    return refused
 
 
 def _delete_together(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> Mapping[str, Answer | None]:

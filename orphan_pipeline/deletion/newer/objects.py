@@ -82,8 +82,7 @@ class NewerObjects:
             if answer.outcome == "deleted" and answer.code == HIDDEN and answer.version_id is not None
         }
         refused = remove_every_marker(self._client, self._bucket, ours) if ours else {}
-        if refused is None or refused:
-            key, code = next(iter((refused or {min(ours): "too busy"}).items()))
+        for key, code in refused.items():
             raise Refused(
                 f"{key!r}: the delete marker {ours[key]} of this plan hides an object that was written in the moment of its delete, and "
                 f"the store does not remove it ({code}): remove that marker by its version id, or run this again"

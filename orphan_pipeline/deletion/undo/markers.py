@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orphan_pipeline.deletion.ledger import NO_MARKER
 from orphan_pipeline.deletion.looking import Current
 from orphan_pipeline.deletion.newer.objects import hides_newer
-from orphan_pipeline.deletion.requests import ATTEMPTS_TO_REMOVE, remove_every_marker
+from orphan_pipeline.deletion.requests import ATTEMPTS_TO_REMOVE, TRY_AGAIN, remove_every_marker
 from orphan_pipeline.deletion.standing import current_etags, current_of
 from orphan_pipeline.deletion.undo.outcomes import Line, Restored, Result
 from orphan_pipeline.deletion.wire import quickened
@@ -47,10 +47,12 @@ def _ours_to_remove(line: Line, current: Current) -> bool:
 def _remove(client: "S3Client", bucket: str, markers: dict[str, str]) -> dict[str, str]:
     """Gives the store's code for each key whose marker it will not remove; the other keys go on."""
     refused = remove_every_marker(client, bucket, markers)
-    if refused is None:
-        raise Refused(
-            f"restore: the store is still too busy to remove delete markers after {ATTEMPTS_TO_REMOVE} attempts: run it again later"
-        )
+    for key, code in refused.items():
+        if code in TRY_AGAIN:
+            raise Refused(
+                f"restore: the store is still too busy to remove delete markers after {ATTEMPTS_TO_REMOVE} attempts ({code} for {key!r}): "
+                "run it again later"
+            )
     return refused
 
 
