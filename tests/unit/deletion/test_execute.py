@@ -181,7 +181,8 @@ def test_the_kill_switch_stops_before_the_next_chunk(tmp_path: Path, concurrency
 
     def act(chunk: int) -> None:
         if chunk == 5:
-            switch.write_text("wait for Ana")
+            switch.with_suffix(".new").write_text("wait for Ana")
+            switch.with_suffix(".new").replace(switch)  # in one step: another worker may read it at any moment
             written.set()
         elif chunk > 5:  # the other workers must not run ahead of the one that writes it
             assert written.wait(SECONDS)
