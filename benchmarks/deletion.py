@@ -63,7 +63,7 @@ SILENT = lambda line: None
 def client(attempts):
     return boto3.client("s3", endpoint_url=endpoint, config=Config(
         signature_version="s3v4", s3={"addressing_style": "path"}, max_pool_connections=32, retries={"total_max_attempts": attempts}))
-with flat_memory(), tempfile.TemporaryDirectory(dir=Path(plan).parent) as folder, ExitStack() as opened:
+with flat_memory("mapped"), tempfile.TemporaryDirectory(dir=Path(plan).parent) as folder, ExitStack() as opened:
     lake, ledger, guards, newer = BucketLake(Path(folder) / "lake"), Ledger(Path(folder) / "ledger"), [], None
     pace = Pace(Path(folder) / "pace", ceiling=100_000)
     deleter = VersionedDeleter(client=client(5), once=client(1), bucket=bucket, pace=pace)

@@ -100,7 +100,7 @@ def deleted_objects(
             plan = lake.sweep(authorised.manifest.sweep_id).root / authorised.plan.file
             resource: BucketResource = getattr(context.resources, names.bucket_resource)
             with (
-                flat_memory(),
+                flat_memory("mapped"),
                 authorised.ledger.exclusively(),
                 guarded(
                     name,

@@ -37,7 +37,7 @@ def take_inventory(
     report: Callable[[str], None],
 ) -> InventoryFigures:
     """Writes the snapshot into `folder`. Raises Refused when the objects cannot be had whole; boto3's errors rise where it cannot begin."""
-    with flat_memory():
+    with flat_memory("one heap"):
         if settings.source == "s3_inventory":
             return _reported(client, bucket, settings, prefixes=prefixes, folder=folder, report=report)
         return _listed(client, bucket, settings, prefixes=prefixes, last=last, folder=folder, report=report)
