@@ -1,6 +1,6 @@
-"""DeleteObjects at an eighth of botocore's cost: 1,000 keys with ETags and a full answer keep its validator, serialiser and parser busy for
-52 ms of one core. What they do is done here in 7, at three of botocore's own hooks; signing, checksums, sending, retries and
-errors stay botocore's. A request or an answer that is not of the plain kind is left to botocore as it is."""
+"""DeleteObjects at a third of botocore's cost: 1,000 keys with ETags and a full answer keep its validator, serialiser and parser busy for
+30 ms of one core (docs/deletion.md). What they do is done here at botocore's own hooks; signing, checksums, sending, retries and errors
+stay botocore's. A request or an answer that is not of the plain kind is left to botocore as it is."""
 
 import re
 import threading
