@@ -262,10 +262,13 @@ class _Execution:
         answers = [held.get(one.key) or answered[one.key] for one in planned]
         self.ledger.record(number, planned, answers, at=datetime.now(UTC))
         self._count(planned, done=True)
-        if self.deleter.leaves_markers:
-            _stop_without_markers(number, planned, answers)
+        lost = _without_marker(planned, answers) if self.deleter.leaves_markers else None
+        if lost is not None:
+            self._abandon()  # no other chunk begins while the guards look after this one
         for guard in self.guards:
             guard.after(number, planned, answers)
+        if lost is not None:
+            raise Refused(f"chunk {number}: {lost!r} is gone without a delete marker: was versioning suspended? Stopped at once")
         self.stopping.wait(self.rest.total_seconds())
 
     def _uncovered(self, number: int, sent: Sequence[Planned], answered: Mapping[str, Answer], newer: NewerObjects) -> Mapping[str, Answer]:
@@ -316,8 +319,7 @@ def _refuse_after_a_loss(ledger: Ledger, of: LedgerPlan) -> None:
         )
 
 
-def _stop_without_markers(chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
-    """Rule 12: no marker id means that versioning was suspended and the object is gone for good. Stop before the next chunk."""
-    for one, answer in zip(planned, answers, strict=True):
-        if answer.outcome in GONE and answer.version_id in NO_MARKER:
-            raise Refused(f"chunk {chunk}: {one.key!r} is gone without a delete marker: was versioning suspended? Stopped at once")
+def _without_marker(planned: Sequence[Planned], answers: Sequence[Answer]) -> str | None:
+    """Rule 12: no marker id means that versioning was suspended and the object is gone for good. The first key of which that is so."""
+    gone = (one.key for one, answer in zip(planned, answers, strict=True) if answer.outcome in GONE and answer.version_id in NO_MARKER)
+    return next(gone, None)

@@ -58,7 +58,7 @@ LEDGER = pa.schema(
 PLAN = "plan.json"
 RUN = ".run.json"
 GONE = ("deleted", "unknown")
-NO_MARKER = (None, "null")
+NO_MARKER = (None, "null", "")
 """What a store answers when versioning is off or suspended (SeaweedFS and S3 give the marker the id `null`: the object is lost)."""
 
 TOTALS = """
@@ -68,7 +68,7 @@ GROUP BY outcome ORDER BY outcome
 
 WITHOUT_MARKER = """
 SELECT key FROM read_parquet($files, hive_partitioning = false)
-WHERE list_contains($gone, outcome) AND coalesce(version_id, 'null') = 'null' ORDER BY key LIMIT 1
+WHERE list_contains($gone, outcome) AND coalesce(version_id, '') IN ('', 'null') ORDER BY key LIMIT 1
 """
 
 

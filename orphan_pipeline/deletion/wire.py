@@ -24,7 +24,6 @@ LINE_ENDS = {"\r": "&#xD;", "\n": "&#xA;"}
 
 SPECIAL = re.compile("[&<>\r\n]")
 KINDS = {"Deleted": "Deleted", "Error": "Errors"}
-BOOLEAN = {"true": True, "false": False}
 _ON_THE_WIRE = threading.local()
 
 
@@ -68,7 +67,7 @@ def parsed(body: bytes) -> dict[str, list[dict[str, Any]]] | None:
             found.setdefault(kind, []).append({field.tag[start:]: field.text or "" for field in entry})
     for line in found.get("Deleted", []):
         if "DeleteMarker" in line:
-            line["DeleteMarker"] = BOOLEAN[line["DeleteMarker"]]
+            line["DeleteMarker"] = line["DeleteMarker"].lower() == "true"  # as botocore reads it
     return found
 
 

@@ -226,10 +226,10 @@ SELECT storage_class, count(*), sum(size)::BIGINT FROM read_parquet($files, hive
 GROUP BY storage_class ORDER BY storage_class
 """
 
-# Rule 15, over `inventory`, `refs`, `restores` (the rows of all restores) and `acknowledged` (keys that somebody let be). First what is
+# Rule 15, over `inventory`, `refs`, `restores` (the rows of all restores) and `acknowledged` (deletes that somebody let be). First what is
 # nearly always empty: references to keys that a ledger names. Only then is the inventory looked at.
 RESTORES = {"key": "VARCHAR", "outcome": "VARCHAR", "at": "TIMESTAMPTZ"}
-ACKNOWLEDGED = {"key": "VARCHAR"}
+ACKNOWLEDGED = {"key": "VARCHAR", "deleted_at": "TIMESTAMPTZ"}
 
 DELETED_AND_REFERENCED = """
 CREATE TEMP TABLE deleted_and_referenced AS
@@ -247,8 +247,10 @@ MISSED = """
 CREATE TEMP TABLE missed AS
 SELECT key, source, deleted_at, plan FROM deleted_and_referenced AS one
 ANTI JOIN inventory USING (key)
-ANTI JOIN acknowledged USING (key)
 WHERE NOT EXISTS (
+    -- What somebody let be is that delete, not every later one of an object of the same name.
+    SELECT 1 FROM acknowledged WHERE acknowledged.key = one.key AND acknowledged.deleted_at >= one.deleted_at
+) AND NOT EXISTS (
     -- It was back after that: what is gone now, somebody else took away.
     SELECT 1 FROM restores WHERE restores.key = one.key AND restores."at" >= one.deleted_at AND outcome IN ('restored', 'newer')
 )

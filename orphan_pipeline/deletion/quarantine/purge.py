@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
 
 from orphan_pipeline.deletion.ledger import Busy, Ledger
 from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY
@@ -137,7 +138,10 @@ def _removed(client: "S3Client", lines: Sequence[dict[str, Any]]) -> list[str | 
         for place in places:
             if place.bucket == bucket and XML_CANNOT_CARRY.search(place.key):
                 version: Any = {"VersionId": place.version} if place.version else {}
-                client.delete_object(Bucket=bucket, Key=place.key, **version)
+                try:
+                    client.delete_object(Bucket=bucket, Key=place.key, **version)
+                except ClientError as error:
+                    codes[place] = error.response["Error"].get("Code", "no code")
     return [codes.get(place) for place in places]
 
 

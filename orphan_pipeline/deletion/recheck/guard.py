@@ -30,6 +30,7 @@ from orphan_pipeline.references.recheck.ways import KEYS_EXPLAINED, Keys, Way
 SHOWN = 10
 ATTEMPTS = 4
 MAY_PASS = ("lost", "refused")
+NO_KEYS: Keys = pa.chunked_array([], pa.string())
 NOTED = "asked_after.json"
 """In a ledger: the finished chunks whose keys were asked of the databases once more."""
 
@@ -114,12 +115,20 @@ class Recheck:
         if self._due():
             with self._asking:
                 if self._due():
-                    self._ask_after()
+                    self._ask_with(NO_KEYS, self._oldest())
 
     def finish(self) -> None:
+        """Asks after every chunk that is left, also behind one whose keys do not come back. Raises Refused for the first of those."""
+        refused: list[Refused] = []
         with self._asking:
-            while self._gone:
-                self._ask_after()
+            left = list(self._gone)
+            for first in range(0, len(left), self._size.chunks):
+                try:
+                    self._ask_with(NO_KEYS, left[first : first + self._size.chunks])
+                except Refused as error:
+                    refused.append(error)
+        if refused:
+            raise refused[0]
 
     def _known(self, chunk: int) -> Block | None:
         return next((block for block in reversed(self._blocks) if block.answers(chunk)), None)
@@ -130,7 +139,7 @@ class Recheck:
         if chunk not in chunks:
             raise Refused(f"{self._plan}: there is no chunk {chunk}: was the plan edited?")
         while True:
-            asked = self._ask_with(coming)
+            asked = self._ask_with(coming, self._oldest())
             if asked.seconds >= self._max_age.total_seconds():
                 raise Refused(
                     f"asking the databases again took {asked.seconds:.0f} s, longer than an answer may be used "
@@ -146,24 +155,27 @@ class Recheck:
         """Seconds. Where asking is slow for once, an answer is worth a little more, but never beyond `max_age`."""
         return min(self._max_age.total_seconds(), max(self._size.seconds, 3 * asked.seconds))
 
-    def _ask_after(self) -> None:
-        self._ask_with(pa.chunked_array([], pa.string()))
-
-    def _ask_with(self, coming: Keys) -> Asked:
-        """What is asked after is what was gone before the question."""
+    def _oldest(self) -> list[int]:
         with self._changing:
-            gone = dict(list(self._gone.items())[: self._size.chunks])
+            return list(self._gone)[: self._size.chunks]
+
+    def _ask_with(self, coming: Keys, after: Sequence[int]) -> Asked:
+        """What is asked after is what was gone before the question: the chunks `after`."""
+        with self._changing:
+            gone = {chunk: self._gone[chunk] for chunk in after}
         keys = pa.chunked_array([*coming.chunks, *(one.keys for one in gone.values())], pa.string())
         asked = self._asker.ask(keys) if len(keys) else Asked(in_use={}, began=elapsed(), seconds=0.0)
         self.figures.questions += bool(len(keys))
         self.figures.keys += len(keys)
         self.figures.seconds += asked.seconds
-        self._bring_back_of(gone, asked.in_use)
-        self._noted = self._noted.with_chunks(set(gone))
+        stay_away = self._bring_back_of(gone, asked.in_use)
+        self._noted = self._noted.with_chunks(gone.keys() - stay_away.keys())
         write_noted(self._ledger.folder / NOTED, self._noted)
         with self._changing:
-            for chunk in gone:
+            for chunk in gone.keys() - stay_away.keys():
                 del self._gone[chunk]
+        if stay_away:
+            raise Refused(stay_away[min(stay_away)])
         return asked
 
     def _due(self) -> bool:
@@ -173,12 +185,12 @@ class Recheck:
         by_index = all(way.form is not None for way in self._ways)
         return by_index and (len(waiting) >= self._size.chunks or any(elapsed() - one.told >= self._size.seconds for one in waiting))
 
-    def _bring_back_of(self, gone: Mapping[int, _Gone], in_use: Mapping[str, str]) -> None:
-        """Whatever is in use must stand again, or the run ends here and says which key does not."""
+    def _bring_back_of(self, gone: Mapping[int, _Gone], in_use: Mapping[str, str]) -> dict[int, str]:
+        """Whatever is in use must stand again; of each chunk of which it does not, the line that says which key."""
         back = {chunk: [key for key in map(str, one.keys.to_pylist()) if key in in_use] for chunk, one in gone.items()} if in_use else {}
         back = {chunk: keys for chunk, keys in back.items() if keys}
         if not back:
-            return
+            return {}
         keys = [key for some in back.values() for key in some]
         outcomes = self._brought_back(keys, sorted(back))
         self.figures.brought_back.update(outcomes)
@@ -186,13 +198,13 @@ class Recheck:
             self._report(f"asked again after its chunk: source {in_use[key]} is using {key!r}: {outcomes.get(key, 'not looked at')}")
         if len(keys) > SHOWN:
             self._report(f"asked again after their chunks: {len(keys) - SHOWN:,} more keys are in use and were brought back")
-        for key in keys:
+        stay_away: dict[int, str] = {}
+        for chunk, key in ((chunk, key) for chunk, some in back.items() for key in some):
             outcome = outcomes.get(key, "not looked at")
             if outcome not in NOTHING_LEFT_TO_DO:
-                raise Refused(
-                    f"{key!r} became referenced by source {in_use[key]} after it was deleted, and could not be brought back ({outcome}): "
-                    f"orphan-pipeline restore --key {key!r}"
-                )
+                words = f"{key!r} became referenced by source {in_use[key]} after it was deleted, and could not be brought back ({outcome})"
+                stay_away.setdefault(chunk, f"{words}: orphan-pipeline restore --key {key!r}")
+        return stay_away
 
     def _brought_back(self, keys: Sequence[str], chunks: Sequence[int]) -> dict[str, str]:
         """The application may be writing under these very keys: what seems lost is looked at again before it is called so."""
