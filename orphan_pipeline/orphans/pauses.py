@@ -147,7 +147,10 @@ def _acknowledged(lake: BucketLake) -> list[str]:
 
 
 def _all_back(lake: BucketLake, folder: Path) -> bool:
+    restores = lake.restored_parquet()
+    if not restores:
+        return False
     with duck(folder) as connection:
-        view_files(connection, "restores", lake.restored_parquet(), queries.RESTORES)
+        view_files(connection, "restores", restores, queries.RESTORES)
         [(still_missed,)] = rows(connection, queries.STILL_MISSED, {"missed": str(folder / MISSED_FILE)})
     return bool(still_missed == 0)

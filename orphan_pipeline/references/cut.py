@@ -65,7 +65,7 @@ def open_cut(
         found = {}
         for name, connection in connections.items():
             with refusing(f"database {name}"):
-                found[name] = _tables_read(connection, [source for source in sources if source.database == name], wanted[name].limits)
+                found[name] = _tables_read(name, connection, [source for source in sources if source.database == name], wanted[name].limits)
         for name, connection in connections.items():
             with refusing(f"database {name}"):
                 _lock(name, connection, found[name], wanted[name].limits)
@@ -84,7 +84,7 @@ def relations_read(
 ) -> Iterator[tuple[Connection, tuple[Relation, ...]]]:
     """A connection, and what the sources read there through it: tables, views, and what these stand on where that may be read too."""
     with closing(connect(name, database.url)) as connection, refusing(f"database {name}"):
-        yield connection, _tables_read(connection, sources, Limits())
+        yield connection, _tables_read(name, connection, sources, Limits())
 
 
 def source_statement(source: ReferenceSettings) -> sql.Composed:
@@ -128,7 +128,7 @@ def _connect(name: str, database: DatabaseUnderCut) -> Connection:
     return standby
 
 
-def _tables_read(connection: Connection, sources: Sequence[ReferenceSettings], limits: Limits) -> tuple[Relation, ...]:
+def _tables_read(database: str, connection: Connection, sources: Sequence[ReferenceSettings], limits: Limits) -> tuple[Relation, ...]:
     """What the sources read, found out in a transaction of its own, which ends before the locks are taken: locks of two
     sessions of ours with a migration waiting between them are a deadlock that PostgreSQL cannot see."""
     # A statement that waits for a migration looks for its tables in the catalogue as it was before: not in one snapshot.
@@ -138,6 +138,9 @@ def _tables_read(connection: Connection, sources: Sequence[ReferenceSettings], l
             connection.execute(sql.SQL("{} LIMIT 0").format(source_statement(source)))
         except psycopg.Error as error:
             raise refusal(error, f"source {source.name} in database {source.database}") from None
+    for relation in locked_now(connection):  # below a view too, whoever may read it
+        if relation.kind in UNLOCKABLE:
+            raise Refused(f"table {relation} in database {database} cannot be locked: {UNLOCKABLE[relation.kind]}")
     # What may not be read is what views and partitioned tables stand on: it is locked with them.
     relations = locked_now(connection, only_readable=True)
     connection.rollback()
@@ -145,9 +148,6 @@ def _tables_read(connection: Connection, sources: Sequence[ReferenceSettings], l
 
 
 def _lock(database: str, connection: Connection, relations: Sequence[Relation], limits: Limits) -> None:
-    for relation in relations:
-        if relation.kind in UNLOCKABLE:
-            raise Refused(f"table {relation} in database {database} cannot be locked: {UNLOCKABLE[relation.kind]}")
     begin(connection, psycopg.IsolationLevel.REPEATABLE_READ, limits)
     try:
         lock(connection, relations)

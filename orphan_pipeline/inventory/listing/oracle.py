@@ -24,7 +24,7 @@ def page_of(parsed: dict[str, Any], kind: Kind) -> Page:
         return unquote_plus(text, errors="strict") if encoded else text
 
     try:
-        return Page(
+        page = Page(
             objects=_objects(parsed, decode) if kind is Kind.OBJECTS else _versions(parsed, decode),
             common_prefixes=tuple(decode(one["Prefix"]) for one in parsed.get("CommonPrefixes", [])),
             truncated=parsed["IsTruncated"],
@@ -33,6 +33,10 @@ def page_of(parsed: dict[str, Any], kind: Kind) -> Page:
         )
     except UnicodeDecodeError as error:
         raise BrokenPage("a key is not UTF-8") from error
+    found = page.objects.num_rows + len(page.common_prefixes)
+    if (counted := parsed.get("KeyCount", found)) > found:  # fewer is no sign of loss: some stores do not count prefixes
+        raise BrokenPage(f"the page counts {counted:,} keys and holds {found:,}")
+    return page
 
 
 def _objects(parsed: dict[str, Any], decode: Callable[[str], str]) -> pa.RecordBatch:

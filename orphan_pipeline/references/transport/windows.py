@@ -13,6 +13,7 @@ from typing import cast
 
 from psycopg import errors, sql
 
+from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.documents.closing import Way, WindowShape
 from orphan_pipeline.references.sessions import Connection
 from orphan_pipeline.references.transport.cells import NotAllKeys, read_cells
@@ -40,12 +41,15 @@ FROM parts JOIN pg_catalog.pg_class AS c USING (oid) LEFT JOIN pg_catalog.pg_am 
 """)
 
 
+# The condition stands inside of the table's own query, where the table's names come first: no table is called as its groups are here, or
+# its rows would be held against themselves.
+GROUPS_OF_BLOCKS = sql.Identifier("orphan_pipeline groups of blocks")
 GROUPED = sql.SQL("""
-SELECT blocks.first_block, answer.*
-FROM generate_series({first}::bigint, {last}::bigint, {step}::bigint) AS blocks(first_block) CROSS JOIN LATERAL ({answer}) AS answer
+SELECT {groups}.first_block, answer.*
+FROM generate_series({first}::bigint, {last}::bigint, {step}::bigint) AS {groups}(first_block) CROSS JOIN LATERAL ({answer}) AS answer
 """)
 IN_GROUP = sql.SQL(
-    "ctid >= format('(%s,0)', blocks.first_block)::tid AND ctid < format('(%s,0)', least(blocks.first_block + {step}, {end}))::tid"
+    "ctid >= format('(%s,0)', {groups}.first_block)::tid AND ctid < format('(%s,0)', least({groups}.first_block + {step}, {end}))::tid"
 )
 
 Answer = tuple[int, bytes | None, bytes | None, int]
@@ -141,7 +145,8 @@ class _Reader:
                         yield found
                     elif found is not None:
                         again.append(found)
-            assert not unanswered  # an aggregate gives one row for each group
+            if unanswered:  # an aggregate gives one row for each group
+                raise Refused(f"the database gave no answer for {len(unanswered)} groups of blocks, the first from block {min(unanswered)}")
         except errors.ProgramLimitExceeded:  # no text is longer than a gigabyte
             if one_block:
                 raise
@@ -168,8 +173,10 @@ class _Reader:
 
     def _answers(self, window: Window, way: Way) -> Generator[Answer]:
         step, end, most = sql.Literal(window.step), sql.Literal(window.end), sql.Literal(None if window.step == 1 else MOST_BYTES)
-        answer = self._shape.statement(IN_GROUP.format(step=step, end=end), most=most, way=way)
-        statement = GROUPED.format(first=sql.Literal(window.first), last=sql.Literal(window.end - 1), step=step, answer=answer)
+        answer = self._shape.statement(IN_GROUP.format(groups=GROUPS_OF_BLOCKS, step=step, end=end), most=most, way=way)
+        statement = GROUPED.format(
+            groups=GROUPS_OF_BLOCKS, first=sql.Literal(window.first), last=sql.Literal(window.end - 1), step=step, answer=answer
+        )
         with self._connection.cursor(binary=True) as cursor:
             yield from cast(Generator[Answer], cursor.stream(statement))
 

