@@ -282,7 +282,9 @@ def test_partitions_are_locked_with_their_table(app: Database, reader: str, allo
     assert locked == (["parted", "parted_1", "parted_2"],)
 
 
-def test_a_materialized_view_cannot_be_locked(app: Database, take: Take, source: Source, statement: Source) -> None:
+def test_a_materialized_view_cannot_be_locked(
+    app: Database, reader: str, allow: Allow, take: Take, source: Source, statement: Source
+) -> None:
     """REFRESH swaps its contents: in an older snapshot it is empty."""
     table_of(app, 2)
     app.run(
@@ -297,6 +299,12 @@ def test_a_materialized_view_cannot_be_locked(app: Database, take: Take, source:
         with pytest.raises(Refused) as refused:
             take(one)
         assert str(refused.value) == said
+    # Whoever may only read the view above it is told the same: regression, "run the sweep again" would never have helped.
+    allow("GRANT USAGE ON SCHEMA public TO {}")
+    allow("GRANT SELECT ON over_it TO {}")
+    with pytest.raises(Refused) as refused:
+        take(source("$[*]", table="over_it"), app=reader)
+    assert str(refused.value) == said
 
 
 def test_a_table_that_only_a_function_reads(app: Database, take: Take, statement: Source) -> None:

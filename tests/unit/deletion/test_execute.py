@@ -241,6 +241,20 @@ def test_a_guard_that_says_no_leaves_no_intent_and_every_guard_finishes(tmp_path
     assert (ledger.unfinished(), deleter.keys) == ([], ["00-0", "00-1"])
 
 
+def test_a_chunk_that_lost_a_marker_is_looked_after_before_the_run_ends(tmp_path: Path) -> None:
+    """Regression: its other keys were not asked after, and nobody would have done so later: the plan goes no further."""
+
+    class Suspended(Deleting):
+        def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+            marker = None if planned[0].key == "02-0" else "m"
+            return [Answer("deleted", version_id=marker), *(Answer("deleted", version_id="m") for _ in planned[1:])]
+
+    log: list[str] = []
+    with pytest.raises(Refused, match="chunk 2: '02-0' is gone without a delete marker"):
+        run(plan_of(tmp_path / "plan", 5), Ledger(tmp_path / "ledger"), Suspended(), guards=[Guarding("g", log)])
+    assert "g after 2 deleted deleted" in log
+
+
 def test_a_guard_is_asked_after_the_outcome_is_on_disk(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger")
 

@@ -203,6 +203,18 @@ def test_a_run_that_was_killed_before_it_asked_after_is_made_up_for(world: World
     assert world.recheck()._gone == {}
 
 
+def test_behind_a_key_that_stays_away_every_other_chunk_is_asked_after(world: World) -> None:
+    """Regression: the first key that could not be brought back kept all later chunks from being asked after."""
+    for chunk in range(20):
+        world.ledger.record(chunk, rows(chunk), [Answer("deleted", version_id="v")] * 2, at=AT)
+    world.databases.in_use, world.outcomes = {"0/1", "1/0", "19/1"}, {"0/1": "unknown"}
+    first = world.recheck()
+    with pytest.raises(Refused, match="'0/1' became referenced"):
+        first.finish()
+    assert {key for keys, _ in world.back for key in keys} == {"0/1", "1/0", "19/1"}
+    assert read_noted(world.ledger.folder / NOTED) == NotedChunks(below=0, also=tuple(range(1, 20)))
+
+
 @pytest.mark.parametrize("outcome", ["lost", "refused", "unknown"])
 def test_what_cannot_be_brought_back_ends_the_run_and_is_named(world: World, outcome: str) -> None:
     recheck = world.recheck()

@@ -176,6 +176,18 @@ def test_whoever_lets_the_pause_be_lets_these_keys_be_for_good(lake: BucketLake)
         ask(lake)
 
 
+def test_what_was_let_be_once_is_missed_when_it_is_deleted_again(lake: BucketLake) -> None:
+    """Regression: the key was never missed again, whatever was uploaded under it and deleted since."""
+    deleted(lake)
+    second = sweep(lake, "s2", 2, orphans=["a/3"], gone=["a/1"])
+    assert second.dangling.pause is not None
+    record_approval(lake, approvable(lake, SETTINGS, second.dangling.pause[:16]), by="anna", at=NOON)
+    third = sweep(lake, "s3", 3, orphans=["a/1", "a/3"])
+    delete(lake, third, "a/1", hours=4)
+    fourth = sweep(lake, "s4", 5, orphans=["a/3"], gone=["a/1"])
+    assert (fourth.dangling.missed, fourth.dangling.missed_sample) == (1, ("a/1",))
+
+
 def test_the_approval_of_the_sweep_lifts_its_pause_as_well(lake: BucketLake) -> None:
     deleted(lake)
     second = sweep(lake, "s2", 2, orphans=["a/3"], gone=["a/1"])
