@@ -6,13 +6,16 @@ restored, or until somebody approves its digest; what was approved once is not m
 is missed.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from orphan_pipeline.deletion.ledger import GONE
+from orphan_pipeline.deletion.ledger import GONE, Ledger
+from orphan_pipeline.deletion.undo.unfinished import plan_file_of
 from orphan_pipeline.digests import shown
 from orphan_pipeline.duck import duck, rows, view_files
 from orphan_pipeline.errors import Refused
@@ -64,8 +67,8 @@ def pause_if_missed(lake: BucketLake, sweep: SweepFolder, *, at: datetime, since
     """Looks whether any reference of this sweep, derived ones too, has no object because we deleted it; if so, deletion is paused when
     this returns. What was restored since, or approved before, is not missed; nor is what was deleted before `since` (the undo window
     is over, it cannot be brought back, and years of ledgers are not read every night)."""
-    ledgers = lake.ledger_parquet(since=since)
-    if not ledgers:
+    ledgers, unsettled = lake.ledger_parquet(since=since), list(_unsettled(lake, since=since))
+    if not ledgers and not unsettled:
         return None
     folder = lake.pause(sweep.sweep_id)
     with duck(sweep.root) as connection:
@@ -73,7 +76,14 @@ def pause_if_missed(lake: BucketLake, sweep: SweepFolder, *, at: datetime, since
         view_references(connection, sweep)
         view_files(connection, "restores", lake.restored_parquet(), queries.RESTORES)
         view_files(connection, "acknowledged", _acknowledged(lake), queries.ACKNOWLEDGED)
-        connection.execute(queries.DELETED_AND_REFERENCED, {"files": ledgers, "gone": list(GONE)}).fetchall()
+        if ledgers:
+            connection.execute(queries.RECORDED, {"files": ledgers, "gone": list(GONE)}).fetchall()
+        else:
+            connection.execute(queries.NOTHING_RECORDED).fetchall()
+        connection.execute(queries.UNSETTLED).fetchall()
+        for parameters in unsettled:
+            connection.execute(queries.ADD_UNSETTLED, parameters).fetchall()
+        connection.execute(queries.DELETED_AND_REFERENCED).fetchall()
         connection.execute(queries.MISSED).fetchall()
         [(keys, sample, sources, plans)] = rows(connection, queries.MISSED_FIGURES, {"sample": SAMPLE})
         if not keys:
@@ -91,6 +101,16 @@ def pause_if_missed(lake: BucketLake, sweep: SweepFolder, *, at: datetime, since
     )
     write_document(folder / PAUSE, Pause, pause)
     return pause
+
+
+def _unsettled(lake: BucketLake, *, since: datetime) -> Iterator[dict[str, Any]]:
+    """Of each ledger the chunks that were begun and have no outcome, where their keys stand, and when the first was begun: as long as
+    nobody goes on with the plan, what became of them is not known, so they are taken for deleted. Raises Refused when a plan is gone."""
+    for ledger in map(Ledger, lake.ledgers()):
+        begun = {chunk: intent.at for chunk in ledger.unfinished() if (intent := ledger.intent(chunk)) and intent.at >= since}
+        if begun:
+            file = str(plan_file_of(lake, ledger))
+            yield {"file": file, "chunks": list(begun), "at": max(begun.values()), "plan": ledger.folder.name}
 
 
 def standing_pause(lake: BucketLake) -> Pause | None:

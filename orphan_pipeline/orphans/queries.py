@@ -231,12 +231,24 @@ GROUP BY storage_class ORDER BY storage_class
 RESTORES = {"key": "VARCHAR", "outcome": "VARCHAR", "at": "TIMESTAMPTZ"}
 ACKNOWLEDGED = {"key": "VARCHAR", "deleted_at": "TIMESTAMPTZ"}
 
+# What the ledgers say is gone; and what is in chunks that no run has finished, of which nobody knows yet.
+NOTHING_RECORDED = """
+CREATE TEMP VIEW recorded AS SELECT NULL::VARCHAR AS key, NULL::TIMESTAMPTZ AS "at", NULL::VARCHAR AS plan WHERE false
+"""
+RECORDED = """
+CREATE TEMP TABLE recorded AS SELECT key, "at", parse_path(filename)[-2] AS plan
+FROM read_parquet($files, hive_partitioning = false, union_by_name = true, filename = true) SEMI JOIN refs USING (key)
+WHERE list_contains($gone, outcome)
+"""
+UNSETTLED = 'CREATE TEMP TABLE unsettled (key VARCHAR, "at" TIMESTAMPTZ, plan VARCHAR)'
+ADD_UNSETTLED = """
+INSERT INTO unsettled SELECT key, $at, $plan FROM read_parquet($file, hive_partitioning = false) WHERE list_contains($chunks, chunk)
+"""
+
 DELETED_AND_REFERENCED = """
 CREATE TEMP TABLE deleted_and_referenced AS
 WITH deleted AS (
-    SELECT key, max("at") AS deleted_at, arg_max(parse_path(filename)[-2], "at") AS plan
-    FROM read_parquet($files, hive_partitioning = false, union_by_name = true, filename = true)
-    WHERE list_contains($gone, outcome) GROUP BY key
+    SELECT key, max("at") AS deleted_at, arg_max(plan, "at") AS plan FROM (FROM recorded UNION ALL BY NAME FROM unsettled) GROUP BY key
 ), named AS (
     SELECT DISTINCT key, source::VARCHAR AS source FROM refs SEMI JOIN deleted USING (key)
 )

@@ -32,7 +32,7 @@ def settle_unfinished(client: "S3Client", bucket: str, *, lake: BucketLake, ledg
     if not unfinished:
         return
     look = _by_looking(client, bucket, ledger)
-    chunks = (found for found in chunks_of(_plan_file(lake, ledger)) if found[0] in unfinished)
+    chunks = (found for found in chunks_of(plan_file_of(lake, ledger)) if found[0] in unfinished)
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
         for chunk, planned in chunks:
             known = ledger.kept(chunk)
@@ -57,17 +57,17 @@ def _by_looking(client: "S3Client", bucket: str, ledger: Ledger) -> Callable[[Pl
     return lambda one: settle(client, bucket, one) or NOT_SENT
 
 
-def _plan_file(lake: BucketLake, ledger: Ledger) -> Path:
+def plan_file_of(lake: BucketLake, ledger: Ledger) -> Path:
     plan = ledger.plan()
     name = f"plan {ledger.folder.name[:12]}"
-    unknown = f"restore: {name} was broken off in a chunk, so what became of its keys has to be looked up, but "
+    unknown = f"{name} was broken off in a chunk, so what became of its keys has to be looked up, but "
     if plan is None:
         raise Refused(f"{unknown}its ledger does not say of which sweep it is")
     sweep = lake.sweep(plan.sweep_id)
     manifest = read_document(sweep.manifest, Manifest) if sweep.published else None
     entry = manifest.plans.get(plan.prefix) if manifest else None
     if entry is None or entry.digest != plan.digest or not (sweep.root / entry.file).is_file():
-        raise Refused(f"{unknown}its file is gone from sweep {plan.sweep_id}: put the sweep's folder back, then run the restore again")
+        raise Refused(f"{unknown}its file is gone from sweep {plan.sweep_id}: put the sweep's folder back, then run this again")
     if sha256_of(sweep.root / entry.file) != entry.sha256:
         raise Refused(f"{unknown}its file in sweep {plan.sweep_id} was edited after it was made")
     return sweep.root / entry.file

@@ -188,6 +188,19 @@ def test_what_was_let_be_once_is_missed_when_it_is_deleted_again(lake: BucketLak
     assert (fourth.dangling.missed, fourth.dangling.missed_sample) == (1, ("a/1",))
 
 
+def test_what_a_killed_run_left_unsettled_is_taken_for_deleted(lake: BucketLake) -> None:
+    """Regression: the keys of a chunk without an outcome were unknown to the after-check for as long as nobody ran the plan again."""
+    first = sweep(lake, "s1", 0, orphans=["a/1", "a/2", "b/1"])
+    plan = first.plans["a/"]
+    ledger = Ledger(lake.ledger(plan.digest, dry_run=False))
+    ledger.begin(LedgerPlan(bucket="media", prefix="a/", sweep_id="s1", digest=plan.digest, dry_run=False))
+    ledger.intend(0, run_id="killed", at=NOON + HOUR)
+    second = sweep(lake, "s2", 2, orphans=["a/2"], gone=["a/1", "b/1"])
+    assert (second.dangling.missed, second.dangling.missed_sample) == (1, ("a/1",))
+    with pytest.raises(Refused, match=rf"'a/1'.*restore --key KEY, or --plan {plan.digest[:16]}"):
+        refuse_if_paused(lake)
+
+
 def test_the_approval_of_the_sweep_lifts_its_pause_as_well(lake: BucketLake) -> None:
     deleted(lake)
     second = sweep(lake, "s2", 2, orphans=["a/3"], gone=["a/1"])
