@@ -147,16 +147,20 @@ def test_without_its_plan_an_unfinished_chunk_is_not_passed_over(cancelled: Canc
 def test_a_plan_that_was_restored_goes_no_further(cancelled: Cancelled, by: str) -> None:
     refuse_if_restored(cancelled.lake, cancelled.manifest, cancelled.plan)
     if by == "nothing":  # even a restore that then failed: what it had brought back is not known
-        (cancelled.lake.sweep("s1").root / cancelled.plan.file).unlink()
+        file = cancelled.lake.sweep("s1").root / cancelled.plan.file
+        away = file.rename(file.with_suffix(".away"))
         with pytest.raises(Refused, match="its file is gone"):
             cancelled.restore(prefix="a/")
+        with pytest.raises(Refused, match="its file is gone"):  # a sweep cannot tell either which of its keys are gone
+            publish(cancelled.lake, "s2", orphans=["a/1", "b/1"], referenced=["a/kept", "b/kept"])
+        away.rename(file)
     else:
         cancelled.restore(
             plan=cancelled.plan.digest if by == "plan" else "", prefix="a/" if by == "prefix" else "", key=KNOWN[0] if by == "key" else ""
         )
     with pytest.raises(Refused, match=f"plan {cancelled.plan.digest[:12]} of a/ was restored at .* UTC: run a new sweep"):
         refuse_if_restored(cancelled.lake, cancelled.manifest, cancelled.plan)
-    later = publish(cancelled.lake, "s2", orphans=["a/1", "b/1"], referenced=["a/kept", "b/kept"])
+    later = publish(cancelled.lake, "s3", orphans=["a/1", "b/1"], referenced=["a/kept", "b/kept"])
     for plan in later.plans.values():
         refuse_if_restored(cancelled.lake, later, plan)
 
