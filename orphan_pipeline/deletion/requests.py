@@ -2,7 +2,7 @@
 planned ETag, every key gets its own answer (rule 11). Nothing here decides whether a key may go."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
@@ -120,16 +120,21 @@ def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) 
     It may be asked again, and races with nobody: removing a marker that is not current any more has no effect, and no object ever
     has its version id (unless that is `null`: such a marker must not be given).
     """
-    together = [key for key in markers if not XML_CANNOT_CARRY.search(key)]
+    return remove(client, bucket, markers)
+
+
+def remove(client: "S3Client", bucket: str, versions: Mapping[str, str | None]) -> dict[str, str]:
+    """Removes these versions, or what has the key where there is none, and gives the store's code for each that it would not remove.
+    At most 1,000 of them."""
+    named: dict[str, Any] = {key: {"Key": key, **({"VersionId": version} if version else {})} for key, version in versions.items()}
+    together = [key for key in named if not XML_CANNOT_CARRY.search(key)]
     refused: dict[str, str] = {}
     if together:
-        response = client.delete_objects(
-            Bucket=bucket, Delete={"Objects": [{"Key": key, "VersionId": markers[key]} for key in together], "Quiet": True}
-        )
+        response = client.delete_objects(Bucket=bucket, Delete={"Objects": [named[key] for key in together], "Quiet": True})
         refused = {error["Key"]: error.get("Code", "no code") for error in response.get("Errors", [])}
-    for key in markers.keys() - set(together):
+    for key in named.keys() - set(together):
         try:
-            client.delete_object(Bucket=bucket, Key=key, VersionId=markers[key])
+            client.delete_object(Bucket=bucket, **named[key])
         except ClientError as error:
             refused[key] = error.response["Error"].get("Code", "no code")
     return refused

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from botocore.exceptions import ClientError
 
 from orphan_pipeline.deletion.ledger import Busy, Ledger
-from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY
 from orphan_pipeline.deletion.quarantine.place import Place, Quarantine
+from orphan_pipeline.deletion.requests import remove
 from orphan_pipeline.deletion.undo.held import view_restored
 from orphan_pipeline.duck import arrow_batches, duck, rows, view_files
 from orphan_pipeline.inventory.columns import TIME
@@ -129,19 +128,9 @@ def _removed(client: "S3Client", lines: Sequence[dict[str, Any]]) -> list[str | 
     places = [Place.of(line["copy"], line["copy_version"]) for line in lines]
     codes: dict[Place, str] = {}
     for bucket in sorted({place.bucket for place in places}):
-        together = [place for place in places if place.bucket == bucket and not XML_CANNOT_CARRY.search(place.key)]
-        named: list[Any] = [{"Key": place.key, **({"VersionId": place.version} if place.version else {})} for place in together]
-        if named:
-            response = client.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
-            refused = {error["Key"]: error.get("Code", "no code") for error in response.get("Errors", [])}
-            codes |= {place: refused[place.key] for place in together if place.key in refused}
-        for place in places:
-            if place.bucket == bucket and XML_CANNOT_CARRY.search(place.key):
-                version: Any = {"VersionId": place.version} if place.version else {}
-                try:
-                    client.delete_object(Bucket=bucket, Key=place.key, **version)
-                except ClientError as error:
-                    codes[place] = error.response["Error"].get("Code", "no code")
+        there = {place.key: place for place in places if place.bucket == bucket}
+        refused = remove(client, bucket, {key: place.version for key, place in there.items()})
+        codes |= {there[key]: code for key, code in refused.items()}
     return [codes.get(place) for place in places]
 
 

@@ -166,7 +166,7 @@ def test_or_by_a_restore(
         world.break_off(patch, broken_off)
         with pytest.raises(KeyboardInterrupt):
             world.run()
-    monkeypatch.setattr("orphan_pipeline.deletion.undo.unfinished._plan_file", lambda *_: world.plan)
+    monkeypatch.setattr("orphan_pipeline.deletion.undo.unfinished.plan_file_of", lambda *_: world.plan)
     counts = world.restore(plan=world.ledger.folder.name)
     assert (counts.newer, counts.restored, counts.lost) == (len(world.newer_etags), 0, 0)
     assert world.current() == world.newer_etags
