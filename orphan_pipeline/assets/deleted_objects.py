@@ -155,7 +155,7 @@ def _way(
         yield pretend, None, None
         return
     deletion = settings.deletion
-    client, once = resource.get_client(), resource.get_client_that_asks_once()
+    client = resource.get_client()
     versioning = versioning_of(client, settings.bucket)
     if deletion.mode == "versioned":
         refuse_unless_undoable(client, settings.bucket, deletion.undo_window, prefix=beginning_of(authorised.plan.prefix))
@@ -165,11 +165,12 @@ def _way(
     if danger:
         warn(danger)
     abilities = probe_store(client, settings.bucket)
+    once = prepared(resource.get_client_that_asks_once(), abilities)
     way = chosen_way(abilities, settings.bucket, allow_unconditional=deletion.allow_unconditional_delete)
     ceiling = ceiling_of_host(deletion.max_keys_per_second, hosts=deletion.hosts)
     with (
         closing(Pace(file_of(client.meta.endpoint_url, settings.bucket), ceiling=ceiling)) as pace,
-        closing(VersionedDeleter(client=client, once=prepared(once, abilities), bucket=settings.bucket, pace=pace, way=way)) as conditional,
+        closing(VersionedDeleter(client=client, once=once, bucket=settings.bucket, pace=pace, way=way)) as conditional,
         closing(NewerObjects(client=client, bucket=settings.bucket)) as newer,
     ):
         markers = newer if versioning == "enabled" and not decides_in_one_step(client.meta.endpoint_url) else None
@@ -177,7 +178,7 @@ def _way(
             with closing(_into_quarantine(client, conditional, lake, settings, plan=authorised.plan.digest)) as copying:
                 yield copying, markers, pace
         elif deletion.mode == "permanent" and versioning == "enabled":
-            with closing(VersionDeleter(client=prepared(client, abilities), bucket=settings.bucket)) as exact:
+            with closing(VersionDeleter(client=client, once=once, bucket=settings.bucket, pace=pace)) as exact:
                 yield exact, None, pace
         elif deletion.mode == "permanent":
             yield UnversionedDeleter(inner=conditional, client=client, bucket=settings.bucket), None, pace

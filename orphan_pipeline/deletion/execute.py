@@ -1,5 +1,6 @@
-"""Carries out one plan, several chunks at once, each of them: rate, guards, intent, request, answers, outcome, guards. It can be killed
-anywhere and run again: finished chunks are skipped, unfinished ones are settled first. Chunk 0, the canary, goes alone and is looked at.
+"""Carries out one plan, several chunks at once, each of them: rate, guards, intent, requests with the guards before each, answers,
+outcome, guards. It can be killed anywhere and run again: finished chunks are skipped, unfinished ones are settled first. Chunk 0, the
+canary, goes alone and is looked at.
 Whether the plan may be carried out at all is decided before (authorise.py), what is said to the store is in deleter.py."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, Protocol
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orphan_pipeline.deletion.ending import Ended, Reason
-from orphan_pipeline.deletion.guards import Guard
+from orphan_pipeline.deletion.guards import Guard, Hold, held_by
 from orphan_pipeline.deletion.ledger import GONE, NO_MARKER, Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.pace.pace import Interrupted, Pace
@@ -44,9 +46,10 @@ class Deleter(Protocol):
 
     leaves_markers: bool
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer], hold: Hold) -> list[Answer]:
         """One answer a key, in order. `unsettled`: an earlier run may have sent this chunk already. `known`: the answers that are final,
-        which it takes over and adds to as they come, so that they are not lost with an exception."""
+        which it takes over and adds to as they come, so that they are not lost with an exception. `hold` is asked right before each
+        request, and what it holds is not sent."""
         ...
 
     def settled(self, planned: Sequence[Planned]) -> Mapping[str, Answer]:
@@ -63,7 +66,7 @@ class Pretending:
 
     leaves_markers = False
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer], hold: Hold) -> list[Answer]:
         return [Answer("would_delete")] * len(planned)
 
     def settled(self, planned: Sequence[Planned]) -> Mapping[str, Answer]:
@@ -244,13 +247,14 @@ class _Execution:
             return
         known = self.ledger.kept(number)
         unsettled = self.ledger.intent(number) is not None
-        held = self._held(number, [one for one in planned if one.key not in known])
+        held = held_by([partial(guard.before, number) for guard in self.guards], [one for one in planned if one.key not in known])
         if unsettled and held:  # an earlier run may have made them go before anybody held them
             held |= self.deleter.settled([one for one in planned if one.key in held])
         self.ledger.intend(number, run_id=self.run_id, at=datetime.now(UTC))
         try:
             sent = [one for one in planned if one.key not in held]
-            given = self.deleter(sent, unsettled=unsettled, known=known) if sent else []
+            hold = partial(held_by, [partial(guard.before_request, number) for guard in self.guards])
+            given = self.deleter(sent, unsettled=unsettled, known=known, hold=hold) if sent else []
             answered = dict(zip((one.key for one in sent), given, strict=True))
         except BaseException as error:  # also of a cancelled run: without its marker's id, an object of ours could only be called `unknown`
             self.ledger.keep(number, planned, known, at=datetime.now(UTC))
@@ -295,12 +299,6 @@ class _Execution:
                     return True
             self.stopping.wait(min(pause, LONGEST_SLEEP))
         return False
-
-    def _held(self, number: int, planned: list[Planned]) -> dict[str, Answer]:
-        held: dict[str, Answer] = {}
-        for guard in self.guards:
-            held |= guard.before(number, [one for one in planned if one.key not in held])
-        return held
 
     def _count(self, planned: Sequence[Planned], *, done: bool = False) -> None:
         with self.lock:

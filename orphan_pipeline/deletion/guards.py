@@ -1,21 +1,44 @@
-"""What is asked about a chunk before it goes and after it went: the seam between the executor and whoever may hold a key back.
+"""What is asked about a chunk before it goes, before each of its requests, and after it went: the seam between the executor and whoever
+may hold a key back.
 
 The executor calls every guard in the order in which it was given them, from several workers at once: a guard is
 thread-safe. An exception of a guard stops the run before the chunk's request is sent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from orphan_pipeline.deletion.ledger import Answer, Planned
 
+Hold = Callable[[Sequence[Planned]], Mapping[str, Answer]]
+"""Asked by a deleter about the keys that its next request names: those that must not go any more, each with the answer that the ledger
+records. Raises Refused when nothing may be sent."""
+
+
+def held_by(holds: Iterable[Hold], planned: Sequence[Planned]) -> dict[str, Answer]:
+    """Each is asked about what those before it let go."""
+    held: dict[str, Answer] = {}
+    for hold in holds:
+        held |= hold([one for one in planned if one.key not in held])
+    return held
+
+
+def hold_nothing(planned: Sequence[Planned]) -> Mapping[str, Answer]:
+    """A `Hold` where there are no guards."""
+    return {}
+
 
 class Guard(Protocol):
-    """Looks at each chunk twice."""
+    """Looks at each chunk, and at each of its requests."""
 
     def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
-        """Right before the chunk's request: for each key that must not go, the answer that the ledger records in its place
+        """Once a chunk, before it is begun: for each key that must not go, the answer that the ledger records in its place
         (`referenced_again` or `held`, its code the reason). Raises Refused when the run must not go on."""
+        ...
+
+    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        """As `before`, about the keys of one request, right before it is sent: hooks, copies and attempts that failed lie between, and
+        what was known when the chunk began may be too old by now."""
         ...
 
     def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:

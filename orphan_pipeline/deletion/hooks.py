@@ -122,6 +122,10 @@ class Hooks:
             held.update(self._held_by(hook, ChunkBefore(chunk=chunk, rows=rows, **self._about)))
         return held
 
+    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        """A hook is asked once a chunk."""
+        return {}
+
     def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         if not self._hooks.after:
             return

@@ -6,20 +6,24 @@ version and stays. (The inventory's own version id would be as exact, and would 
 of the key becomes current by it, and is an orphan of the next sweeps.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from orphan_pipeline.deletion.execute import Deleter
+from orphan_pipeline.deletion.guards import Hold, hold_nothing
 from orphan_pipeline.deletion.ledger import NO_MARKER, Answer, Planned
 from orphan_pipeline.deletion.looking import NOT_FOUND, XML_CANNOT_CARRY
+from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.preflight import Versioning
-from orphan_pipeline.deletion.requests import TRY_AGAIN
+from orphan_pipeline.deletion.requests import TRY_AGAIN, UNREADABLE, of_whole_request
+from orphan_pipeline.deletion.sending import Sending
 from orphan_pipeline.deletion.settle import BY_LOOKING
+from orphan_pipeline.deletion.wire import quickened
 from orphan_pipeline.errors import Refused
 
 if TYPE_CHECKING:
@@ -27,19 +31,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 PERMANENT = "Permanent"
+DELETED = Answer("deleted", code=PERMANENT)
 LOOKS_AT_ONCE = 32
 ONE_SECOND = timedelta(seconds=1)
 """HeadObject tells times in whole seconds."""
 
 Found = TypeVar("Found")
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """The planned object as it stands right now."""
-
-    planned: Planned
-    id: str
 
 
 class UnversionedDeleter:
@@ -50,13 +47,14 @@ class UnversionedDeleter:
     def __init__(self, *, inner: Deleter, client: "S3Client", bucket: str) -> None:
         self._inner, self._client, self._bucket = inner, client, bucket
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer] | None = None) -> list[Answer]:
+    def __call__(
+        self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer] | None = None, hold: Hold = hold_nothing
+    ) -> list[Answer]:
         known = {} if known is None else known
         answers = dict(known)
         try:
-            answers |= {
-                one.key: answer for one, answer in zip(planned, self._inner(planned, unsettled=unsettled, known=answers), strict=True)
-            }
+            given = self._inner(planned, unsettled=unsettled, known=answers, hold=hold)
+            answers |= {one.key: answer for one, answer in zip(planned, given, strict=True)}
         finally:
             known |= {key: _for_good(answer) for key, answer in answers.items()}
         for answer in known.values():
@@ -81,21 +79,26 @@ class VersionDeleter:
 
     leaves_markers = False
 
-    def __init__(self, *, client: "S3Client", bucket: str) -> None:
-        """`client` may retry by itself: to delete a version that is gone already has no effect."""
-        self._client, self._bucket = client, bucket
+    def __init__(self, *, client: "S3Client", once: "S3Client", bucket: str, pace: Pace) -> None:
+        """`client` retries by itself and only looks; `once` sends every request exactly once, and only deletes."""
+        self._client, self._once, self._bucket, self._pace = client, quickened(once), bucket, pace
         self._pool = ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="permanent")
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer] | None = None) -> list[Answer]:
+    def __call__(
+        self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer] | None = None, hold: Hold = hold_nothing
+    ) -> list[Answer]:
         known = {} if known is None else known
         opened = [one for one in planned if one.key not in known]
-        versions: list[Version] = []
+        ids: dict[str, str] = {}
         for one, found in zip(opened, self._each(self._find, opened), strict=True):
-            if isinstance(found, Version):
-                versions.append(found)
+            if isinstance(found, str):
+                ids[one.key] = found
             else:
                 known[one.key] = replace(found, outcome="unknown") if unsettled and found.outcome == "missing" else found
-        known |= self._delete(versions)
+        exact = _ExactVersions(client=self._client, once=self._once, bucket=self._bucket, ids=ids)
+        sending = Sending(pace=self._pace, ask=exact.asked, settle=lambda some: exact.settled(some, self._pool))
+        sent = [one for one in opened if one.key in ids]
+        known |= dict(zip((one.key for one in sent), sending.answers(sent, again=False, known=known, hold=hold), strict=True))
         return [known[one.key] for one in planned]
 
     def settled(self, planned: Sequence[Planned]) -> dict[str, Answer]:
@@ -110,7 +113,8 @@ class VersionDeleter:
         """No look is under way any more."""
         self._pool.shutdown()
 
-    def _find(self, one: Planned) -> Version | Answer:
+    def _find(self, one: Planned) -> str | Answer:
+        """The version id of the planned object, which stands right now."""
         try:
             head = self._client.head_object(Bucket=self._bucket, Key=one.key)
         except ClientError as error:
@@ -121,48 +125,65 @@ class VersionDeleter:
             return Answer("changed", code=BY_LOOKING)
         if "VersionId" not in head:
             raise Refused(f"bucket {self._bucket}: the store does not say which version of {one.key!r} is current: nothing more is deleted")
-        return Version(one, head["VersionId"])
-
-    def _delete(self, versions: Sequence[Version]) -> dict[str, Answer]:
-        together = [one for one in versions if not XML_CANNOT_CARRY.search(one.planned.key)]
-        alone = [one for one in versions if XML_CANNOT_CARRY.search(one.planned.key)]
-        answers = self._delete_together(together) if together else {}
-        return answers | {one.planned.key: self._delete_alone(one) for one in alone}
-
-    def _delete_together(self, versions: Sequence[Version]) -> dict[str, Answer]:
-        try:
-            response = self._client.delete_objects(
-                Bucket=self._bucket,
-                Delete={"Objects": [{"Key": one.planned.key, "VersionId": one.id} for one in versions], "Quiet": False},
-            )
-        except BotoCoreError:
-            return {one.planned.key: self._looked_up(one) for one in versions}
-        answers = {found["Key"]: Answer("deleted", code=PERMANENT) for found in response.get("Deleted", [])}
-        answers |= {found["Key"]: Answer("failed", code=found.get("Code", "no code")) for found in response.get("Errors", [])}
-        lost = [one for one in versions if one.planned.key not in answers or answers[one.planned.key].code in TRY_AGAIN]
-        return answers | {one.planned.key: self._delete_alone(one) for one in lost}
-
-    def _delete_alone(self, one: Version) -> Answer:
-        try:
-            self._client.delete_object(Bucket=self._bucket, Key=one.planned.key, VersionId=one.id)
-        except BotoCoreError:
-            return self._looked_up(one)
-        except ClientError as error:
-            return Answer("failed", code=error.response["Error"].get("Code", "no code"))
-        return Answer("deleted", code=PERMANENT)
-
-    def _looked_up(self, one: Version) -> Answer:
-        """A version's id is never used again: if it is gone, this run asked for it."""
-        try:
-            self._client.head_object(Bucket=self._bucket, Key=one.planned.key, VersionId=one.id)
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == NOT_FOUND:
-                return Answer("deleted", code=PERMANENT)
-            raise
-        return Answer("failed", code="NoAnswer")
+        return head["VersionId"]
 
     def _each(self, ask: Callable[[Planned], Found], planned: Iterable[Planned]) -> list[Found]:
         return list(self._pool.map(ask, planned))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ExactVersions:
+    """`ids`: the planned objects' version ids, by key."""
+
+    client: "S3Client"
+    once: "S3Client"
+    bucket: str
+    ids: Mapping[str, str]
+
+    def asked(self, planned: Sequence[Planned], hold: Hold) -> Iterator[tuple[str, Answer | None]]:
+        together = [one for one in planned if not XML_CANNOT_CARRY.search(one.key)]
+        answers = self._together(together) if together else {}
+        yield from ((one.key, answers.get(one.key)) for one in together)
+        for one in planned:
+            if XML_CANNOT_CARRY.search(one.key):
+                yield one.key, hold([one]).get(one.key) or self._alone(one)
+
+    def settled(self, planned: Sequence[Planned], pool: Executor) -> dict[str, Answer]:
+        """A version's id is never used again: if it is gone, this run asked for it."""
+        gone = pool.map(self._gone, planned)
+        return {one.key: DELETED for one, is_gone in zip(planned, gone, strict=True) if is_gone}
+
+    def _together(self, planned: Sequence[Planned]) -> dict[str, Answer | None]:
+        objects: Any = [{"Key": one.key, "VersionId": self.ids[one.key]} for one in planned]
+        try:
+            response = self.once.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": False})
+        except UNREADABLE:
+            return {}
+        except ClientError as error:
+            answer = of_whole_request(error)
+            if answer is not None and answer.code not in TRY_AGAIN:
+                raise
+            return dict.fromkeys((one.key for one in planned), answer)
+        answers: dict[str, Answer | None] = {found["Key"]: DELETED for found in response.get("Deleted", [])}
+        return answers | {found["Key"]: Answer("failed", code=found.get("Code", "no code")) for found in response.get("Errors", [])}
+
+    def _alone(self, one: Planned) -> Answer | None:
+        try:
+            self.once.delete_object(Bucket=self.bucket, Key=one.key, VersionId=self.ids[one.key])
+        except UNREADABLE:
+            return None
+        except ClientError as error:
+            return of_whole_request(error)
+        return DELETED
+
+    def _gone(self, one: Planned) -> bool:
+        try:
+            self.client.head_object(Bucket=self.bucket, Key=one.key, VersionId=self.ids[one.key])
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == NOT_FOUND:
+                return True
+            raise
+        return False
 
 
 def refuse_unless_permanent_is_exact(bucket: str, versioning: Versioning) -> None:

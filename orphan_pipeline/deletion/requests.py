@@ -61,25 +61,6 @@ def _still_open(_: RetryCallState) -> bool:
     return True
 
 
-def delete_chunk(
-    client: "S3Client", bucket: str, planned: Sequence[Planned], *, alone: DeleteOne | None = None
-) -> Iterator[tuple[str, Answer | None]]:
-    """One answer a key, each as soon as it is there; None where no answer came: the request was lost, the server failed, or its
-    answer does not mention the key. Of such a key nothing is known, and what stands in the store has to be looked up.
-
-    One key that XML cannot carry fails a whole DeleteObjects request (MalformedXML; boto3 issue 2005): such keys go one by one, in the
-    URL, by `alone`. boto3's ClientError rises when the store refuses the whole request (no permission, no such bucket): then nothing was
-    done by it.
-    """
-    together: list[Planned] = []
-    singly: list[Planned] = []
-    for one in planned:
-        (singly if XML_CANNOT_CARRY.search(one.key) else together).append(one)
-    answers = _delete_together(client, bucket, together) if together else {}
-    yield from ((one.key, answers.get(one.key)) for one in together)
-    yield from ((one.key, (alone or delete_one)(client, bucket, one)) for one in singly)
-
-
 def delete_one(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
     """A single conditional delete. A refusal is this key's answer, whatever it is: it must not take the answers of other keys along."""
     try:
@@ -87,7 +68,7 @@ def delete_one(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
     except UNREADABLE:
         return None
     except ClientError as error:
-        refused = _of_whole_request(error)
+        refused = of_whole_request(error)
         if refused is not None and refused.outcome == "changed" and look(client, bucket, one.key).etag is None:
             return Answer("missing", code=refused.code)  # some stores answer 412, not 404, when there is nothing to match
         return refused
@@ -105,13 +86,32 @@ def delete_one_looked_at(client: "S3Client", bucket: str, one: Planned) -> Answe
     except UNREADABLE:
         return None
     except ClientError as error:
-        return _of_whole_request(error)
+        return of_whole_request(error)
     return Answer("deleted", version_id=response.get("VersionId"), code=UNCONDITIONAL)
 
 
 def leave_alone(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
     """For keys that would have to go alone, to a store that ignores the ETag there."""
     return Answer("failed", code="NoConditionalDelete")
+
+
+def delete_chunk(
+    client: "S3Client", bucket: str, planned: Sequence[Planned], *, alone: DeleteOne = delete_one
+) -> Iterator[tuple[str, Answer | None]]:
+    """One answer a key, each as soon as it is there; None where no answer came: the request was lost, the server failed, or its
+    answer does not mention the key. Of such a key nothing is known, and what stands in the store has to be looked up.
+
+    One key that XML cannot carry fails a whole DeleteObjects request (MalformedXML; boto3 issue 2005): such keys go one by one, in the
+    URL, by `alone`; so does one that the store cannot read though it should. boto3's ClientError rises when the store refuses the whole
+    request (no permission, no such bucket): then nothing was done by it.
+    """
+    together: list[Planned] = []
+    singly: list[Planned] = []
+    for one in planned:
+        (singly if XML_CANNOT_CARRY.search(one.key) else together).append(one)
+    answers = _delete_together(client, bucket, together, alone) if together else {}
+    yield from ((one.key, answers.get(one.key)) for one in together)
+    yield from ((one.key, alone(client, bucket, one)) for one in singly)
 
 
 def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str]:
@@ -159,7 +159,7 @@ def remove_every_marker(client: "S3Client", bucket: str, markers: Mapping[str, s
     return refused
 
 
-def _delete_together(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> Mapping[str, Answer | None]:
+def _delete_together(client: "S3Client", bucket: str, planned: Sequence[Planned], alone: DeleteOne) -> Mapping[str, Answer | None]:
     try:
         response = client.delete_objects(
             Bucket=bucket,
@@ -169,8 +169,8 @@ def _delete_together(client: "S3Client", bucket: str, planned: Sequence[Planned]
         return {}
     except ClientError as error:
         if error.response["Error"].get("Code") == "MalformedXML":
-            return _bisected(client, bucket, planned)
-        answer = _of_whole_request(error)
+            return _bisected(client, bucket, planned, alone)
+        answer = of_whole_request(error)
         if answer is not None and answer.code not in TRY_AGAIN:
             raise
         return dict.fromkeys((one.key for one in planned), answer)
@@ -182,15 +182,15 @@ def _delete_together(client: "S3Client", bucket: str, planned: Sequence[Planned]
     return answers
 
 
-def _bisected(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> Mapping[str, Answer | None]:
+def _bisected(client: "S3Client", bucket: str, planned: Sequence[Planned], alone: DeleteOne) -> Mapping[str, Answer | None]:
     """The store could not read the request and did nothing: the key that it cannot read goes by itself, the others together."""
     if len(planned) == 1:
-        return {planned[0].key: delete_one(client, bucket, planned[0])}
+        return {planned[0].key: alone(client, bucket, planned[0])}
     middle = len(planned) // 2
-    return {**_delete_together(client, bucket, planned[:middle]), **_delete_together(client, bucket, planned[middle:])}
+    return {**_delete_together(client, bucket, planned[:middle], alone), **_delete_together(client, bucket, planned[middle:], alone)}
 
 
-def _of_whole_request(error: ClientError) -> Answer | None:
+def of_whole_request(error: ClientError) -> Answer | None:
     """None when the store may have acted all the same."""
     code, status = error.response["Error"].get("Code", "no code"), error.response["ResponseMetadata"]["HTTPStatusCode"]
     if code in TOO_BUSY or status == TOO_MANY:

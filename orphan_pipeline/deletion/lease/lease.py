@@ -110,7 +110,7 @@ class Lease:
 
 
 class LeaseGuard:
-    """See `deletion.guards.Guard`: without the lease no chunk goes."""
+    """See `deletion.guards.Guard`: without the lease no request goes."""
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
@@ -118,6 +118,8 @@ class LeaseGuard:
     def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
         self._lease.check()
         return {}
+
+    before_request = before
 
     def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         """What went has gone."""

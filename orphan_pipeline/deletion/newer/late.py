@@ -42,6 +42,9 @@ class LateLook:
     def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
         return {}
 
+    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        return {}
+
     def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         """Raises Refused when a newer object stays hidden."""
         with self._changing:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from orphan_pipeline.deletion.execute import Deleter
+from orphan_pipeline.deletion.guards import Hold, hold_nothing
 from orphan_pipeline.deletion.ledger import Answer, Planned
 from orphan_pipeline.deletion.looking import look
 from orphan_pipeline.deletion.quarantine.copying import Copied, Copier, NotCopied, SourceChanged, etag_of
@@ -32,7 +33,9 @@ class QuarantineDeleter:
         self._inner, self._copier, self._bucket, self._quarantine, self._plan = inner, copier, bucket, quarantine, plan
         self._pool = ThreadPoolExecutor(COPIES_AT_ONCE, thread_name_prefix="quarantine")
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer] | None = None) -> list[Answer]:
+    def __call__(
+        self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer] | None = None, hold: Hold = hold_nothing
+    ) -> list[Answer]:
         known = {} if known is None else known
         opened = [one for one in planned if one.key not in known]
         copies: dict[str, Copied] = {}
@@ -45,7 +48,7 @@ class QuarantineDeleter:
         answers: dict[str, Answer] = {}
         try:
             if copied:
-                given = self._inner(copied, unsettled=unsettled, known=answers)
+                given = self._inner(copied, unsettled=unsettled, known=answers, hold=hold)
                 answers |= {one.key: answer for one, answer in zip(copied, given, strict=True)}
         finally:  # what was final when a run breaks off is kept, and without its copy it could not be brought back
             known |= {key: self._with_copy(key, answer, copies[key]) for key, answer in answers.items()}

@@ -1,5 +1,6 @@
-"""Rule 10 as a guard: the keys of each chunk are asked of the databases before it goes, never longer ago than `recheck_max_age`, and
-once more after it went; what is in use by then is brought back. What the databases say is found out in `references.recheck`.
+"""Rule 10 as a guard: the keys of each chunk are asked of the databases before it goes, never longer before a request than
+`recheck_max_age`, and once more after it went; what is in use by then is brought back. What the databases say is found out in
+`references.recheck`.
 
 Chunks are asked about in blocks, and one question serves both ends: the keys of the chunks that are to come, and of those that
 went since the last one.
@@ -107,6 +108,8 @@ class Recheck:
         with self._changing:
             self.figures.held.update(answer.code or "" for answer in held.values())
         return held
+
+    before_request = before
 
     def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         keys = [one.key for one, answer in zip(planned, answers, strict=True) if answer.outcome in GONE]

@@ -101,7 +101,9 @@ def carry_out_into_quarantine(store: ObjectStore, bucket: str, quarantine: str, 
     execute_into(plan, Ledger(folder), quarantine_deleter(store, bucket, Quarantine.of(quarantine)), quarantine, concurrency=4)
 
 
-def execute_into(plan: Path, ledger: Ledger, deleter: Any, quarantine: str, *, mode: Any = "quarantine", concurrency: int = 1) -> None:
+def execute_into(
+    plan: Path, ledger: Ledger, deleter: Any, quarantine: str, *, mode: Any = "quarantine", concurrency: int = 1, **more: Any
+) -> None:
     named = plan_named(ledger.folder.name, prefix="a/")
     of = type(named)(
         bucket=named.bucket,
@@ -112,7 +114,7 @@ def execute_into(plan: Path, ledger: Ledger, deleter: Any, quarantine: str, *, m
         mode=mode,
         quarantine=quarantine or None,
     )
-    how: dict[str, Any] = {"keys": 1, "limits": Limits(expires_at=NEVER), "report": _silent, "concurrency": concurrency}
+    how: dict[str, Any] = {"keys": 1, "limits": Limits(expires_at=NEVER), "report": _silent, "concurrency": concurrency} | more
     execute_plan(plan, ledger=ledger, of=of, run_id="run", deleter=deleter, **how)
 
 

@@ -61,6 +61,9 @@ class Writers:
             self.etags[one.key] = self.pool.submit(self._write, one.key, self.random.random() * LATEST_MS / 1000)
         return {}
 
+    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        return {}
+
     def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         """Nothing to do."""
 

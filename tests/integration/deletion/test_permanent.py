@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deletion_helpers import Restorable, client_of, deleter_of, put, recorded, standing, write_plan
+from deletion_helpers import Restorable, client_of, deleter_of, pace_of, put, recorded, standing, write_plan
 from quarantine_helpers import PLAN, execute_into
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
@@ -33,6 +33,10 @@ class Bucket(Restorable):
         """With the time that an inventory would have."""
         return replace(one, last_modified=self.client.head_object(Bucket=self.bucket, Key=one.key)["LastModified"])
 
+    def deleter(self, once: Any = None) -> VersionDeleter:
+        once = once or client_of(self.store, attempts=1)
+        return VersionDeleter(client=self.client, once=once, bucket=self.bucket, pace=pace_of(self.bucket))
+
     def run(self, deleter: Any) -> dict[str, tuple[str, str | None]]:
         execute_into(write_plan(self.folder / "plan.parquet", self.planned), self.ledger, deleter, "", mode="permanent")
         return {line["key"]: (line["outcome"], line["code"]) for line in recorded(self.ledger)}
@@ -49,7 +53,7 @@ def plain(seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path) -> Bu
 
 
 def test_exactly_the_planned_version_goes(versions: Bucket) -> None:
-    assert versions.run(VersionDeleter(client=versions.client, bucket=versions.bucket)) == dict.fromkeys(KEYS, ("deleted", PERMANENT))
+    assert versions.run(versions.deleter()) == dict.fromkeys(KEYS, ("deleted", PERMANENT))
     found = standing(versions.client, versions.bucket)
     assert {key: (one.versions, one.markers) for key, one in found.items()} == dict.fromkeys(KEYS, (1, []))
     assert {versions.client.get_object(Bucket=versions.bucket, Key=key)["Body"].read() for key in KEYS} == {b"older"}
@@ -58,13 +62,13 @@ def test_exactly_the_planned_version_goes(versions: Bucket) -> None:
 
 
 def test_what_is_written_between_look_and_delete_stays(versions: Bucket) -> None:
-    racing: Any = client_of(versions.store)
+    racing: Any = client_of(versions.store, attempts=1)
 
     def write(**_: Any) -> None:
         put(versions.client, versions.bucket, {"a/1": b"a/1"})  # the same bytes, so the same ETag
 
     racing.meta.events.register("before-send.s3.DeleteObjects", write)
-    answers = VersionDeleter(client=racing, bucket=versions.bucket)(versions.planned, unsettled=False)
+    answers = versions.deleter(racing)(versions.planned, unsettled=False)
     assert {answer.outcome for answer in answers} == {"deleted"}
     found = standing(versions.client, versions.bucket)["a/1"]
     assert (found.current, found.versions) == (versions.planned[0].etag, 2)
@@ -79,7 +83,7 @@ def test_another_object_is_left_alone(versions: Bucket, what: str) -> None:
         put(versions.client, versions.bucket, {"a/1": b"newer"})
     else:
         versions.planned[0] = replace(versions.planned[0], last_modified=versions.planned[0].last_modified.replace(year=2020))
-    outcomes = versions.run(VersionDeleter(client=versions.client, bucket=versions.bucket))
+    outcomes = versions.run(versions.deleter())
     assert outcomes["a/1"][0] == ("missing" if what == "gone" else "changed")
     assert standing(versions.client, versions.bucket)["a/1"].versions == (3 if what == "overwritten" else 2)
 
@@ -93,7 +97,7 @@ def test_a_lost_answer_is_looked_up_by_the_versions_id(versions: Bucket) -> None
         raise ConnectionClosedError(endpoint_url="lost")
 
     losing.meta.events.register("after-call.s3.DeleteObjects", lose)
-    assert versions.run(VersionDeleter(client=losing, bucket=versions.bucket)) == dict.fromkeys(KEYS, ("deleted", PERMANENT))
+    assert versions.run(versions.deleter(losing)) == dict.fromkeys(KEYS, ("deleted", PERMANENT))
     assert {one.versions for one in standing(versions.client, versions.bucket).values()} == {1}
 
 

@@ -80,6 +80,9 @@ class Pacer:
         self.permits.release(len(planned) or 1)
         return {}
 
+    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        return {}
+
     def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         """Nothing to do."""
 

@@ -14,6 +14,7 @@ import pytest
 
 from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import Pretending, chunks_of, execute_plan, pretend
+from orphan_pipeline.deletion.guards import Hold
 from orphan_pipeline.deletion.ledger import Answer, Intent, Ledger, LedgerPlan, Planned
 from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.errors import Refused
@@ -43,7 +44,7 @@ class Recording(Pretending):
         self.ledger, self.dies_at, self.answer = ledger, dies_at, answer or Answer("deleted", version_id="m")
         self.asked: list[tuple[int, bool, list[str]]] = []
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer], hold: Hold) -> list[Answer]:
         on_disk = sorted(path.name for path in self.ledger.folder.iterdir())
         self.asked.append((len(planned), unsettled, on_disk))
         if len(self.asked) - 1 == self.dies_at:
@@ -100,7 +101,7 @@ def test_answers_known_when_a_run_broke_off_are_taken_over_and_a_lost_marker_amo
     class Dies(Pretending):
         leaves_markers = True
 
-        def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+        def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer], hold: Hold) -> list[Answer]:
             known |= ours
             raise KeyboardInterrupt
 

@@ -12,6 +12,7 @@ import pytest
 
 from orphan_pipeline.deletion.ending import Ended
 from orphan_pipeline.deletion.execute import Pretending, execute_plan
+from orphan_pipeline.deletion.guards import Hold
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.stopping import Limits
@@ -45,7 +46,7 @@ class Deleting(Pretending):
         self.verified: list[list[Answer]] = []
         self.gone: dict[str, Answer] = {}
 
-    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+    def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer], hold: Hold) -> list[Answer]:
         self.on_chunk(int(planned[0].key[:2]))
         with self.lock:
             self.keys += [one.key for one in planned]
@@ -67,6 +68,9 @@ class Guarding:
     def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
         self._note(f"before {chunk} {' '.join(one.key for one in planned)}")
         return {one.key: self.held[one.key] for one in planned if one.key in self.held}
+
+    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        return {}
 
     def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         self._note(f"after {chunk} {' '.join(answer.outcome for answer in answers)}")
@@ -156,7 +160,7 @@ def test_a_worker_that_waits_to_send_again_gives_up_when_another_fails(tmp_path:
     pace, waiting = Pace(tmp_path / "pace", ceiling=1e9), Event()
 
     class Waiting(Deleting):
-        def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+        def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer], hold: Hold) -> list[Answer]:
             if planned[0].key == "01-0":
                 known["01-0"] = Answer("deleted", version_id="mine")
                 waiting.set()
@@ -164,7 +168,7 @@ def test_a_worker_that_waits_to_send_again_gives_up_when_another_fails(tmp_path:
             if planned[0].key == "02-0":
                 assert waiting.wait(SECONDS)
                 raise Refused("no more")
-            return super().__call__(planned, unsettled=unsettled, known=known)
+            return super().__call__(planned, unsettled=unsettled, known=known, hold=hold)
 
     ledger = Ledger(tmp_path / "ledger")
     with pytest.raises(Refused, match="no more"):
@@ -245,7 +249,7 @@ def test_a_chunk_that_lost_a_marker_is_looked_after_before_the_run_ends(tmp_path
     """Regression: its other keys were not asked after, and nobody would have done so later: the plan goes no further."""
 
     class Suspended(Deleting):
-        def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer]) -> list[Answer]:
+        def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer], hold: Hold) -> list[Answer]:
             marker = None if planned[0].key == "02-0" else "m"
             return [Answer("deleted", version_id=marker), *(Answer("deleted", version_id="m") for _ in planned[1:])]
 
