@@ -100,7 +100,7 @@ def refuse_unless_bound(
     if sweep_digest(manifest) != manifest.digest:
         raise Refused(f"the manifest of {name} was edited after it was made: its digest does not match. Run a new sweep")
     if latest_sweep_id != manifest.sweep_id and not begun:
-        raise Refused(f"{name} was superseded by sweep {latest_sweep_id} before it began: use the plans of that sweep")
+        raise Refused(f"{name} was superseded by sweep {latest_sweep_id} before it began: use the plans of the latest full sweep")
 
 
 def find_plan(manifests: list[Manifest], digest: str) -> tuple[Manifest, PlanEntry]:

@@ -1,6 +1,7 @@
 """Where a quarantine is, where in it the copy of each planned object lies, and which quarantines this lake ever used: what lies in one
 is no orphan, even after the settings forgot it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -13,6 +14,7 @@ LONGEST_KEY = 1024
 """Bytes of UTF-8 (S3 user guide, object key naming)."""
 
 OF_THE_DIGEST = 16
+LONG = ".long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,13 @@ class Quarantine:
         lies elsewhere. A key too long for its place is named by its SHA-256."""
         copy = f"{self.prefix}{plan[:OF_THE_DIGEST]}/{key}"
         if len(copy.encode()) > LONGEST_KEY:
-            copy = f"{self.prefix}{plan[:OF_THE_DIGEST]}.long/{sha256(key.encode()).hexdigest()}"
+            copy = f"{self.prefix}{plan[:OF_THE_DIGEST]}{LONG}/{sha256(key.encode()).hexdigest()}"
         return Place(self.bucket, copy)
+
+    def holds_copy(self, key: str, *, plans: Collection[str]) -> bool:
+        """Whether a key of the quarantine's bucket is where `copy_of` puts copies of these plans."""
+        folder, _, _ = key.removeprefix(self.prefix).partition("/")
+        return key.startswith(self.prefix) and folder.removesuffix(LONG) in {plan[:OF_THE_DIGEST] for plan in plans}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ restore that was killed may still need it). `{bucket}/purges/{purge_id}/{chunk}.
 (of the original, as planned), size, outcome (`purged`, or `failed` with the store's code), at.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
@@ -96,7 +96,7 @@ def purge(
         except Busy:
             busy += 1
     go_on()
-    uploads = sum(_abort_uploads(client, quarantine, before=now - UPLOADS_LEFT) for quarantine in _quarantines(lake))
+    uploads = sum(_abort_uploads(client, quarantine, plans, before=now - UPLOADS_LEFT) for quarantine, plans in _quarantines(lake).items())
     progress.finish()
     totals = _totals(folder)
     return PurgeTotals(purged=totals.get("purged", Amount(0, 0)), failed=totals.get("failed", Amount(0, 0)), uploads=uploads, busy=busy)
@@ -109,9 +109,14 @@ def _with_copies(lake: BucketLake) -> Iterator[Ledger]:
             yield ledger
 
 
-def _quarantines(lake: BucketLake) -> list[Quarantine]:
-    found = {plan.quarantine for ledger in map(Ledger, lake.ledgers()) if (plan := ledger.plan()) is not None}
-    return [Quarantine.of(uri) for uri in sorted(uri for uri in found if uri is not None)]
+def _quarantines(lake: BucketLake) -> dict[Quarantine, set[str]]:
+    """Each with the digests of the plans that were carried out into it."""
+    found: dict[Quarantine, set[str]] = {}
+    for ledger in map(Ledger, lake.ledgers()):
+        plan = ledger.plan()
+        if plan is not None and plan.quarantine is not None:
+            found.setdefault(Quarantine.of(plan.quarantine), set()).add(plan.digest)
+    return found
 
 
 def _due(lake: BucketLake, ledger: Ledger, *, before: datetime, spill_under: Path) -> Iterator[list[dict[str, Any]]]:
@@ -134,11 +139,12 @@ def _removed(client: "S3Client", lines: Sequence[dict[str, Any]]) -> list[str | 
     return [codes.get(place) for place in places]
 
 
-def _abort_uploads(client: "S3Client", quarantine: Quarantine, *, before: datetime) -> int:
+def _abort_uploads(client: "S3Client", quarantine: Quarantine, plans: Collection[str], *, before: datetime) -> int:
+    """Only of these plans' copies: others may have uploads of their own in the bucket."""
     aborted = 0
     for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=quarantine.bucket, Prefix=quarantine.prefix):
         for upload in page.get("Uploads", []):
-            if upload["Initiated"] < before:
+            if upload["Initiated"] < before and quarantine.holds_copy(upload["Key"], plans=plans):
                 client.abort_multipart_upload(Bucket=quarantine.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
                 aborted += 1
     return aborted

@@ -187,3 +187,22 @@ def test_odd_keys_stay_where_only_delete_objects_honours_the_etag(
     way = chosen_way(half, bucket, allow_unconditional=allowed)
     odd, plain = deleter_of(seaweedfs, bucket, way=way)(planned, unsettled=False)
     assert (plain.outcome, odd.outcome, odd.code) == ("deleted", outcome, "Unconditional" if allowed else "NoConditionalDelete")
+
+
+def test_a_key_that_the_store_cannot_read_goes_alone_only_where_that_is_safe(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
+    bucket = make_bucket(seaweedfs, versioned=True)
+    planned = put(client_of(seaweedfs), bucket, {"a": b"1", "b": b"2", "c": b"3"})
+
+    def malformed(exchange: Exchange) -> None:
+        if b"<Key>b</Key>" in exchange.request:
+            exchange.refuse(400, "MalformedXML")
+
+    with faulty_store(seaweedfs.endpoint, before=lambda _: malformed) as store:
+        deleter = deleter_of(seaweedfs, bucket, endpoint=store.endpoint, way=Way(singly="never"))
+        answers = deleter(planned, unsettled=False)
+    assert [(answer.outcome, answer.code) for answer in answers] == [
+        ("deleted", None),
+        ("failed", "NoConditionalDelete"),
+        ("deleted", None),
+    ]
+    assert standing(client_of(seaweedfs), bucket)["b"].markers == []

@@ -326,3 +326,15 @@ def test_a_chunk_that_was_broken_off_is_restored_from_its_copies_when_that_is_as
         one.key: ("unknown", world.quarantine.copy_of(one.key, plan=PLAN).uri) for one in world.planned[:2]
     }
     assert settle_copied(deleter._copier, world.quarantine.copy_of(left.key, plan=PLAN), world.bucket, left) is None
+
+
+def test_the_purge_aborts_the_uploads_of_its_own_copies_and_nobody_elses(world: Quarantined) -> None:
+    world.run()
+    copy = world.quarantine.copy_of("a/broken off", plan=PLAN)
+    long = world.quarantine.copy_of("a/" + "k" * 1022, plan=PLAN)
+    strangers = ["q/upload of an application", f"q/{'0' * 16}/of another lake", f"{PLAN[:16]}/beside the quarantine"]
+    keys = {key: world.client.create_multipart_upload(Bucket=copy.bucket, Key=key)["UploadId"] for key in [copy.key, long.key, *strangers]}
+    assert world.purge("early", days=0.5).uploads == 0, "a copy may be under way"
+    assert world.purge("late", days=2).uploads == 2
+    left = {upload["Key"]: upload["UploadId"] for upload in world.client.list_multipart_uploads(Bucket=copy.bucket)["Uploads"]}
+    assert left == {key: keys[key] for key in strangers}

@@ -188,7 +188,7 @@ def test_a_plan_superseded_before_it_began_is_refused_and_one_that_has_begun_goe
     assert granted(lake, "a/", digest=first.plans["a/"].digest).plan == first.plans["a/"]
     superseded = first.plans["b/"].digest
     assert refusal(lake, "b/", digest=superseded) == (
-        f"plan {superseded[:12]} of b/ was superseded by sweep s2 before it began: use the plans of that sweep"
+        f"plan {superseded[:12]} of b/ was superseded by sweep s2 before it began: use the plans of the latest full sweep"
     )
 
 

@@ -129,7 +129,7 @@ def test_a_plan_that_is_expired_is_refused_from_that_moment_on(lake: BucketLake,
 def test_a_plan_that_was_superseded_is_refused_unless_it_has_begun(lake: BucketLake, manifest: Manifest) -> None:
     check(lake, manifest, latest_sweep_id="s2", begun=True)
     line = refusal(lambda: check(lake, manifest, latest_sweep_id="s2"))
-    assert line == f"{named(manifest)} was superseded by sweep s2 before it began: use the plans of that sweep"
+    assert line == f"{named(manifest)} was superseded by sweep s2 before it began: use the plans of the latest full sweep"
 
 
 def test_one_changed_byte_of_the_file_is_an_edited_plan(lake: BucketLake, manifest: Manifest) -> None:
