@@ -1,7 +1,7 @@
 """What runs, when, and what follows: the sweep job and its nightly schedule, the deletion job, and the sensor that requests deletion
 after a sweep that succeeded. Schedule and sensor are off until someone turns them on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -20,53 +20,43 @@ SENSOR_SECONDS = 10
 
 def sweep_job(bucket: str) -> UnresolvedAssetJobDefinition:
     """Everything but deletion in one run, so that one sweep is one consistent cut in time."""
-    names = Names(bucket)
     stages = ("inventory_snapshot", "referenced_keys", "dangling_references", "orphan_set")
-    return dg.define_asset_job(
-        names.sweep_job,
-        selection=dg.AssetSelection.assets(*(names.asset(stage) for stage in stages)),
-        description=f"One sweep of {bucket}: inventory, references, orphan set, gates. Deletes nothing.",
+    return _job(
+        bucket, Names(bucket).sweep_job, stages, f"One sweep of {bucket}: inventory, references, orphan set, gates. Deletes nothing."
     )
 
 
 def deletion_job(bucket: str) -> UnresolvedAssetJobDefinition:
-    names = Names(bucket)
-    return dg.define_asset_job(
-        names.deletion_job,
-        selection=dg.AssetSelection.assets(names.asset("deleted_objects")),
-        description=f"Carries out the plan of one prefix of {bucket}.",
-    )
-
-
-def nightly_schedule(bucket: str, job: UnresolvedAssetJobDefinition, settings: ScheduleSettings) -> dg.ScheduleDefinition:
-    return dg.ScheduleDefinition(
-        name=Names(bucket).schedule,
-        job=job,
-        cron_schedule=settings.cron,
-        execution_timezone=settings.timezone,
-        default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Sweeps {bucket}.",
-    )
+    return _job(bucket, Names(bucket).deletion_job, ["deleted_objects"], f"Carries out the plan of one prefix of {bucket}.")
 
 
 def purge_job(bucket: str) -> UnresolvedAssetJobDefinition:
-    names = Names(bucket)
-    return dg.define_asset_job(
-        names.purge_job,
-        selection=dg.AssetSelection.assets(names.asset("purged_quarantine")),
-        description=f"Removes from quarantine what {bucket} lost longer ago than the undo window.",
-    )
+    words = f"Removes from quarantine what {bucket} lost longer ago than the undo window."
+    return _job(bucket, Names(bucket).purge_job, ["purged_quarantine"], words)
+
+
+def nightly_schedule(bucket: str, job: UnresolvedAssetJobDefinition, settings: ScheduleSettings) -> dg.ScheduleDefinition:
+    return _nightly(Names(bucket).schedule, job, settings, f"Sweeps {bucket}.")
 
 
 def purge_schedule(bucket: str, job: UnresolvedAssetJobDefinition, settings: ScheduleSettings) -> dg.ScheduleDefinition:
     """Of its own: whoever turns sweeps on has not yet agreed to end any undo."""
+    return _nightly(Names(bucket).purge_schedule, job, settings, f"Purges the quarantine of {bucket} after the undo window.")
+
+
+def _job(bucket: str, name: str, assets: Sequence[str], description: str) -> UnresolvedAssetJobDefinition:
+    selection = dg.AssetSelection.assets(*map(Names(bucket).asset, assets))
+    return dg.define_asset_job(name, selection=selection, description=description)
+
+
+def _nightly(name: str, job: UnresolvedAssetJobDefinition, settings: ScheduleSettings, description: str) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
-        name=Names(bucket).purge_schedule,
+        name=name,
         job=job,
         cron_schedule=settings.cron,
         execution_timezone=settings.timezone,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Purges the quarantine of {bucket} after the undo window.",
+        description=description,
     )
 
 

@@ -94,7 +94,7 @@ def probe_store(client: "S3Client", bucket: str) -> StoreAbilities:
         together = _condition(client, bucket, key, etag, _delete_together)
         alone = _condition(client, bucket, key, etag, _delete_alone)
     finally:
-        _remove_every_version(client, bucket, key)
+        remove_every_version(client, bucket, key)
         if content_md5:
             client.meta.events.unregister(BEFORE_SIGNING, unique_id=MD5_HOOK)
     return StoreAbilities(together=together, alone=alone, content_md5=content_md5)
@@ -172,7 +172,7 @@ def _add_content_md5(request: Any, **_: object) -> None:
     request.headers[WANTS_MD5] = b64encode(digest).decode()
 
 
-def _remove_every_version(client: "S3Client", bucket: str, prefix: str) -> None:
+def remove_every_version(client: "S3Client", bucket: str, prefix: str) -> None:
     """What stands in the store, not what was answered: an answer may be lost. Nobody else has a key with this prefix."""
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
         for version in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from orphan_pipeline.deletion.abilities import remove_every_version
 from orphan_pipeline.deletion.preflight import rules_that_touch
 from orphan_pipeline.deletion.quarantine.copying import Copier, NotCopied
 from orphan_pipeline.deletion.quarantine.place import Place, Quarantine
@@ -41,7 +42,7 @@ def tried_quarantine(client: "S3Client", bucket: str, quarantine: Quarantine, un
         raise Refused(_refusal(quarantine, error.response["Error"].get("Code", "no code"))) from error
     finally:
         for place in (first, copy, back):
-            _remove(client, place)
+            remove_every_version(client, place.bucket, place.key)
     return copier
 
 
@@ -67,14 +68,6 @@ def _expirations(rules: list[Mapping[str, Any]]) -> Iterator[timedelta]:
             yield timedelta(days=expiration["Days"])
         if "Date" in expiration:
             yield max(expiration["Date"].astimezone(UTC) - datetime.now(UTC), timedelta())
-
-
-def _remove(client: "S3Client", place: Place) -> None:
-    """What stands in the store, not what was answered; nobody else has keys with these names."""
-    found = client.list_object_versions(Bucket=place.bucket, Prefix=place.key)
-    for version in [*found.get("Versions", []), *found.get("DeleteMarkers", [])]:
-        if version["Key"] == place.key:
-            client.delete_object(Bucket=place.bucket, Key=place.key, VersionId=version["VersionId"])
 
 
 def _refusal(quarantine: Quarantine, code: str) -> str:
