@@ -4,6 +4,7 @@ orphan_pipeline.deletion.authorise, how it is done in orphan_pipeline.deletion.e
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, time
+from functools import partial
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -29,7 +30,6 @@ from orphan_pipeline.deletion.quarantine.place import Quarantine, remember
 from orphan_pipeline.deletion.quarantine.preflight import tried_quarantine
 from orphan_pipeline.deletion.stopping import Limits, Window
 from orphan_pipeline.deletion.undo.at_once import WRITTEN_MEANWHILE, bringing_back
-from orphan_pipeline.deletion.undo.notes import refuse_if_restored
 from orphan_pipeline.deletion.undo.renamed import refuse_if_renamed
 from orphan_pipeline.deletion.undo.selection import beginning_of
 from orphan_pipeline.errors import Refused
@@ -86,14 +86,8 @@ def deleted_objects(
             if config.approve:
                 by = config.approved_by or f"run {context.run.run_id}"
                 record_approval(lake, approvable(lake, settings, config.approve), by=by, at=datetime.now(UTC))
-            authorised = authorise(
-                lake,
-                context.partition_key,
-                digest=config.plan or None,
-                settings=settings,
-                databases=databases,
-                now=datetime.now(UTC),
-            )
+            ask = partial(authorise, lake, context.partition_key, settings=settings, databases=databases)
+            authorised = ask(digest=config.plan or None, now=datetime.now(UTC))
             if authorised is None:
                 context.log.info("%s: nothing to delete, the latest sweep has no plan for it", context.partition_key)
                 return dg.MaterializeResult(metadata={"dagster/partition_row_count": 0, "mode": settings.deletion.mode})
@@ -115,7 +109,8 @@ def deleted_objects(
                 ) as guards,
                 _way(resource, lake, settings, authorised, warn=context.log.warning) as (deleter, newer, pace),
             ):
-                refuse_if_restored(lake, authorised.manifest, authorised.plan)  # a restore may have had the ledger until now
+                # While the lease was waited for, a newer sweep may have been published, or a restore may have had the ledger.
+                ask(digest=authorised.plan.digest, now=datetime.now(UTC))
                 again = _looked_at_again(newer, resource.get_client(), lake, authorised, context)
                 ended = execute_plan(
                     plan,
@@ -237,7 +232,7 @@ def _result(authorised: Authorised, ended: Ended, guarded_by: Mapping[str, dg.Me
     }
     if failed:
         raise dg.Failure(
-            f"the store refused {failed:,} of {authorised.plan.amount.objects:,} keys: see the ledger's column `code`",
+            f"{failed:,} of {authorised.plan.amount.objects:,} keys could not be deleted: see the ledger's column `code`",
             metadata=metadata,
             allow_retries=False,
         )

@@ -82,7 +82,6 @@ def guarded(
                     report=report,
                 )
             )
-            guards.append(LeaseGuard(lease))
         asker = stack.enter_context(
             Asker(
                 databases=primaries(databases, authorised),
@@ -107,7 +106,7 @@ def guarded(
                 hooks, ledger=authorised.ledger, of=authorised.ledger_plan, bucket_name=settings.bucket, run_id=run_id, report=report
             )
             telling.tell_what_is_left()
-            guards.append(telling)
+            guards += [telling, LeaseGuard(lease)]  # the lease last: the databases may take long to answer, and no request goes without it
         yield Guarded(guards=tuple(guards), recheck=recheck, hooks=telling)
 
 

@@ -61,7 +61,7 @@ def restore_job(name: str, settings: BucketSettings) -> dg.JobDefinition:
         client = resource.get_client()
         with (
             one_line_failures(),
-            leased_alone(client, settings, lake=lake, purpose="restore", run_id=context.run.run_id, report=context.log.info),
+            leased_alone(client, settings, lake=lake, purpose="restore", run_id=context.run.run_id, report=context.log.info) as lease,
         ):
             selection = selected(
                 plan=config.plan,
@@ -79,6 +79,7 @@ def restore_job(name: str, settings: BucketSettings) -> dg.JobDefinition:
                 selection=selection,
                 include_unknown=config.include_unknown,
                 restore_id=context.run.run_id,
+                go_on=lease.check,
                 report=context.log.info,
                 sample=config.sample,
             )

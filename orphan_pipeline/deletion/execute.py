@@ -20,6 +20,7 @@ from orphan_pipeline.deletion.ending import Ended, Reason
 from orphan_pipeline.deletion.guards import Guard, Hold, held_by
 from orphan_pipeline.deletion.ledger import GONE, NO_MARKER, Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.deletion.newer.objects import NewerObjects
+from orphan_pipeline.deletion.noted import NotedChunks, read_noted, write_noted
 from orphan_pipeline.deletion.pace.pace import Interrupted, Pace
 from orphan_pipeline.deletion.stopping import Limits, Stop
 from orphan_pipeline.errors import Refused
@@ -30,6 +31,9 @@ PLAN_COLUMNS = ["chunk", "key", "etag", "size", "last_modified"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ROWS_A_READ = 10_000
 CANARY = 0
+CANARY_SEEN = "canary_seen.json"
+"""In a ledger: chunk 0 was looked at in the store."""
+
 READ_AHEAD = 2
 """Chunks that wait for a worker."""
 
@@ -52,8 +56,9 @@ class Deleter(Protocol):
         request, and what it holds is not sent."""
         ...
 
-    def settled(self, planned: Sequence[Planned]) -> Mapping[str, Answer]:
-        """By looking only: what became of those of these keys whose planned object does not stand any more."""
+    def as_left(self, planned: Sequence[Planned], held: Mapping[str, Answer]) -> Mapping[str, Answer]:
+        """By looking only: the answers of these keys, which are held now, after a run that was killed: what became of those whose planned
+        object does not stand any more, and for the others the one given, with the copy that was made of them."""
         ...
 
     def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
@@ -69,8 +74,8 @@ class Pretending:
     def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer], hold: Hold) -> list[Answer]:
         return [Answer("would_delete")] * len(planned)
 
-    def settled(self, planned: Sequence[Planned]) -> Mapping[str, Answer]:
-        return {}
+    def as_left(self, planned: Sequence[Planned], held: Mapping[str, Answer]) -> Mapping[str, Answer]:
+        return held
 
     def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         """There is nothing to see."""
@@ -220,14 +225,19 @@ class _Execution:
         return left
 
     def _canary(self, planned: list[Planned]) -> None:
-        """Looked at in every run: the run in which it went may have been killed before it looked."""
-        if self.ledger.finished(CANARY):
-            self._count(planned)
-        else:
+        if not self.ledger.finished(CANARY):
             self._chunk(CANARY, planned)
-        if self.ledger.finished(CANARY):
+            return
+        self._count(planned)
+        self._verify_canary()
+
+    def _verify_canary(self) -> None:
+        """Once, right after its outcome, since its keys may be brought back later on; by the next run where this one was killed before."""
+        seen = self.ledger.folder / CANARY_SEEN
+        if CANARY not in read_noted(seen):
             lines = self.ledger.recorded(CANARY)
             self.deleter.verify([one for one, _ in lines], [answer for _, answer in lines])
+            write_noted(seen, NotedChunks(below=CANARY + 1))
 
     def _abandon(self) -> None:
         """The other workers bring the chunk in hand to its outcome if they can do so without waiting, and begin no other."""
@@ -249,7 +259,7 @@ class _Execution:
         unsettled = self.ledger.intent(number) is not None
         held = held_by([partial(guard.before, number) for guard in self.guards], [one for one in planned if one.key not in known])
         if unsettled and held:  # an earlier run may have made them go before anybody held them
-            held |= self.deleter.settled([one for one in planned if one.key in held])
+            held |= self.deleter.as_left([one for one in planned if one.key in held], held)
         self.ledger.intend(number, run_id=self.run_id, at=datetime.now(UTC))
         try:
             sent = [one for one in planned if one.key not in held]
@@ -266,14 +276,22 @@ class _Execution:
         answers = [held.get(one.key) or answered[one.key] for one in planned]
         self.ledger.record(number, planned, answers, at=datetime.now(UTC))
         self._count(planned, done=True)
-        lost = _without_marker(planned, answers) if self.deleter.leaves_markers else None
-        if lost is not None:
-            self._abandon()  # no other chunk begins while the guards look after this one
-        for guard in self.guards:
-            guard.after(number, planned, answers)
-        if lost is not None:
-            raise Refused(f"chunk {number}: {lost!r} is gone without a delete marker: was versioning suspended? Stopped at once")
+        with ExitStack() as whatever_happens:  # each guard is told, also behind one that says no
+            for guard in reversed(self.guards):
+                whatever_happens.callback(guard.after, number, planned, answers)
+            self._refuse_what_went_wrong(number, planned, answers)
         self.stopping.wait(self.rest.total_seconds())
+
+    def _refuse_what_went_wrong(self, number: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
+        try:
+            lost = _without_marker(planned, answers) if self.deleter.leaves_markers else None
+            if lost is not None:
+                raise Refused(f"chunk {number}: {lost!r} is gone without a delete marker: was versioning suspended? Stopped at once")
+            if number == CANARY:
+                self._verify_canary()
+        except BaseException:
+            self._abandon()  # no other chunk begins while the guards look after this one
+            raise
 
     def _uncovered(self, number: int, sent: Sequence[Planned], answered: Mapping[str, Answer], newer: NewerObjects) -> Mapping[str, Answer]:
         """What was answered, and what is about to be uncovered, is on disk before: a run that is killed here leaves the ids of our markers,

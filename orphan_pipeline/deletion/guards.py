@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from orphan_pipeline.deletion.ledger import Answer, Planned
+from orphan_pipeline.deletion.requests import Alone, Together
 
 Hold = Callable[[Sequence[Planned]], Mapping[str, Answer]]
 """Asked by a deleter about the keys that its next request names: those that must not go any more, each with the answer that the ledger
@@ -21,6 +22,21 @@ def held_by(holds: Iterable[Hold], planned: Sequence[Planned]) -> dict[str, Answ
     for hold in holds:
         held |= hold([one for one in planned if one.key not in held])
     return held
+
+
+def unless_held(hold: Hold, send: Together) -> Together:
+    """Asks right before the request, and sends the rest."""
+
+    def held_or_sent(planned: Sequence[Planned]) -> Mapping[str, Answer | None]:
+        held = hold(planned)
+        free = [one for one in planned if one.key not in held]
+        return {**held, **(send(free) if free else {})}
+
+    return held_or_sent
+
+
+def alone_unless_held(hold: Hold, send: Alone) -> Alone:
+    return lambda one: hold([one]).get(one.key) or send(one)
 
 
 def hold_nothing(planned: Sequence[Planned]) -> Mapping[str, Answer]:

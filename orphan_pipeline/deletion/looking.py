@@ -52,7 +52,7 @@ def look_behind(client: "S3Client", bucket: str, key: str) -> Current:
     or, on a store that does not list in byte order, many other keys begin with it."""
     marker = behind = at = None
     markers: frozenset[str] = frozenset()
-    for entry, is_marker in _versions(client, bucket, key):
+    for entry, is_marker in versions_of(client, bucket, key):
         if is_marker:
             markers |= {entry["VersionId"]}
             marker = entry["VersionId"] if entry["IsLatest"] else marker
@@ -63,7 +63,7 @@ def look_behind(client: "S3Client", bucket: str, key: str) -> Current:
     return Current(marker=marker, behind=behind, behind_at=at, markers=markers)
 
 
-def _versions(client: "S3Client", bucket: str, key: str) -> Iterator[tuple[Any, bool]]:
+def versions_of(client: "S3Client", bucket: str, key: str) -> Iterator[tuple[Any, bool]]:
     """The key's markers and versions, each with whether it is a marker; of a page the markers come first."""
     latest = False
     page: Any = {}

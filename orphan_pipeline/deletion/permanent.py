@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
 from orphan_pipeline.deletion.execute import Deleter
-from orphan_pipeline.deletion.guards import Hold, hold_nothing
+from orphan_pipeline.deletion.guards import Hold, alone_unless_held, hold_nothing, unless_held
 from orphan_pipeline.deletion.ledger import NO_MARKER, Answer, Planned
-from orphan_pipeline.deletion.looking import NOT_FOUND, XML_CANNOT_CARRY
+from orphan_pipeline.deletion.looking import NOT_FOUND, versions_of
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.preflight import Versioning
-from orphan_pipeline.deletion.requests import TRY_AGAIN, UNREADABLE, of_whole_request
+from orphan_pipeline.deletion.requests import UNREADABLE, ask_together, of_whole_request, send_chunk
 from orphan_pipeline.deletion.sending import Sending
 from orphan_pipeline.deletion.settle import BY_LOOKING
 from orphan_pipeline.deletion.wire import quickened
@@ -28,10 +29,12 @@ from orphan_pipeline.errors import Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 PERMANENT = "Permanent"
 DELETED = Answer("deleted", code=PERMANENT)
+NULL_VERSION = Answer("failed", code="NullVersion")
+"""Written before the bucket kept versions: its id, `null`, is what the next object would get if versioning were suspended right now."""
+
 LOOKS_AT_ONCE = 32
 ONE_SECOND = timedelta(seconds=1)
 """HeadObject tells times in whole seconds."""
@@ -65,9 +68,8 @@ class UnversionedDeleter:
                 )
         return [known[one.key] for one in planned]
 
-    def settled(self, planned: Sequence[Planned]) -> dict[str, Answer]:
-        found = ((one, settle_permanent(self._client, self._bucket, one, versions=False)) for one in planned)
-        return {one.key: answer for one, answer in found if answer is not None}
+    def as_left(self, planned: Sequence[Planned], held: Mapping[str, Answer]) -> Mapping[str, Answer]:
+        return {one.key: settle_permanent(self._client, self._bucket, one, versions=False) or held[one.key] for one in planned}
 
     def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         """Raises Refused when an object still stands whose delete was confirmed."""
@@ -90,20 +92,20 @@ class VersionDeleter:
         known = {} if known is None else known
         opened = [one for one in planned if one.key not in known]
         ids: dict[str, str] = {}
-        for one, found in zip(opened, self._each(self._find, opened), strict=True):
+        for one, found in zip(opened, self._each(partial(self._find, unsettled=unsettled), opened), strict=True):
             if isinstance(found, str):
                 ids[one.key] = found
             else:
-                known[one.key] = replace(found, outcome="unknown") if unsettled and found.outcome == "missing" else found
-        exact = _ExactVersions(client=self._client, once=self._once, bucket=self._bucket, ids=ids)
-        sending = Sending(pace=self._pace, ask=exact.asked, settle=lambda some: exact.settled(some, self._pool))
-        sent = [one for one in opened if one.key in ids]
-        known |= dict(zip((one.key for one in sent), sending.answers(sent, again=False, known=known, hold=hold), strict=True))
+                known[one.key] = found
+        exact = _ExactVersions(client=self._client, once=self._once, bucket=self._bucket, ids=ids, pool=self._pool)
+        standing = [one for one in opened if one.key in ids]
+        sending = Sending(pace=self._pace, ask=partial(exact.asked, hold=hold), settle=exact.settled)
+        known |= dict(zip((one.key for one in standing), sending.answers(standing, again=False, known=known), strict=True))
         return [known[one.key] for one in planned]
 
-    def settled(self, planned: Sequence[Planned]) -> dict[str, Answer]:
-        found = self._each(lambda one: settle_permanent(self._client, self._bucket, one, versions=True), planned)
-        return {one.key: answer for one, answer in zip(planned, found, strict=True) if answer is not None}
+    def as_left(self, planned: Sequence[Planned], held: Mapping[str, Answer]) -> Mapping[str, Answer]:
+        found = self._each(lambda one: settle_permanent(self._client, self._bucket, one, versions=True) or held[one.key], planned)
+        return dict(zip((one.key for one in planned), found, strict=True))
 
     def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         """Raises Refused when an object still stands whose delete was confirmed."""
@@ -113,19 +115,15 @@ class VersionDeleter:
         """No look is under way any more."""
         self._pool.shutdown()
 
-    def _find(self, one: Planned) -> str | Answer:
-        """The version id of the planned object, which stands right now."""
-        try:
-            head = self._client.head_object(Bucket=self._bucket, Key=one.key)
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != NOT_FOUND:
-                raise
-            return Answer("missing", code=BY_LOOKING)
-        if not _is_planned(head, one, versions=True):
-            return Answer("changed", code=BY_LOOKING)
+    def _find(self, one: Planned, *, unsettled: bool) -> str | Answer:
+        """The version id of the planned object, which stands right now; or what became of it."""
+        head = _head(self._client, self._bucket, one.key)
+        if head is None or not _is_planned(head, one, versions=True):
+            became = Answer("missing" if head is None else "changed", code=BY_LOOKING)
+            return (unsettled and settle_permanent(self._client, self._bucket, one, versions=True)) or became
         if "VersionId" not in head:
             raise Refused(f"bucket {self._bucket}: the store does not say which version of {one.key!r} is current: nothing more is deleted")
-        return head["VersionId"]
+        return NULL_VERSION if head["VersionId"] in NO_MARKER else head["VersionId"]
 
     def _each(self, ask: Callable[[Planned], Found], planned: Iterable[Planned]) -> list[Found]:
         return list(self._pool.map(ask, planned))
@@ -139,33 +137,19 @@ class _ExactVersions:
     once: "S3Client"
     bucket: str
     ids: Mapping[str, str]
+    pool: Executor
 
-    def asked(self, planned: Sequence[Planned], hold: Hold) -> Iterator[tuple[str, Answer | None]]:
-        together = [one for one in planned if not XML_CANNOT_CARRY.search(one.key)]
-        answers = self._together(together) if together else {}
-        yield from ((one.key, answers.get(one.key)) for one in together)
-        for one in planned:
-            if XML_CANNOT_CARRY.search(one.key):
-                yield one.key, hold([one]).get(one.key) or self._alone(one)
+    def asked(self, planned: Sequence[Planned], *, hold: Hold) -> Iterator[tuple[str, Answer | None]]:
+        return send_chunk(planned, together=unless_held(hold, self._together), alone=alone_unless_held(hold, self._alone))
 
-    def settled(self, planned: Sequence[Planned], pool: Executor) -> dict[str, Answer]:
-        """A version's id is never used again: if it is gone, this run asked for it."""
-        gone = pool.map(self._gone, planned)
+    def settled(self, planned: Sequence[Planned]) -> dict[str, Answer]:
+        """The version was found by this run, and its id is never used again: if it is gone, this run asked for it."""
+        gone = self.pool.map(self._gone, planned)
         return {one.key: DELETED for one, is_gone in zip(planned, gone, strict=True) if is_gone}
 
-    def _together(self, planned: Sequence[Planned]) -> dict[str, Answer | None]:
-        objects: Any = [{"Key": one.key, "VersionId": self.ids[one.key]} for one in planned]
-        try:
-            response = self.once.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": False})
-        except UNREADABLE:
-            return {}
-        except ClientError as error:
-            answer = of_whole_request(error)
-            if answer is not None and answer.code not in TRY_AGAIN:
-                raise
-            return dict.fromkeys((one.key for one in planned), answer)
-        answers: dict[str, Answer | None] = {found["Key"]: DELETED for found in response.get("Deleted", [])}
-        return answers | {found["Key"]: Answer("failed", code=found.get("Code", "no code")) for found in response.get("Errors", [])}
+    def _together(self, planned: Sequence[Planned]) -> Mapping[str, Answer | None]:
+        objects = [{"Key": one.key, "VersionId": self.ids[one.key]} for one in planned]
+        return ask_together(self.once, self.bucket, objects, lambda _: DELETED)
 
     def _alone(self, one: Planned) -> Answer | None:
         try:
@@ -177,13 +161,7 @@ class _ExactVersions:
         return DELETED
 
     def _gone(self, one: Planned) -> bool:
-        try:
-            self.client.head_object(Bucket=self.bucket, Key=one.key, VersionId=self.ids[one.key])
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == NOT_FOUND:
-                return True
-            raise
-        return False
+        return _head(self.client, self.bucket, one.key, VersionId=self.ids[one.key]) is None
 
 
 def refuse_unless_permanent_is_exact(bucket: str, versioning: Versioning) -> None:
@@ -197,18 +175,33 @@ def refuse_unless_permanent_is_exact(bucket: str, versioning: Versioning) -> Non
 
 def settle_permanent(client: "S3Client", bucket: str, one: Planned, *, versions: bool) -> Answer | None:
     """What became of one object that may have been deleted for good; None when it still stands. Nothing that is left says whether we
-    or the application deleted it. `versions`: an older one, with the same content even, may be what stands there now."""
+    or the application deleted it. `versions`: an older one, with the same content even, may be what stands there now; as long as the
+    planned version is kept, under a newer one or a marker, nobody deleted it."""
+    head = _head(client, bucket, one.key)
+    if head is not None and _is_planned(head, one, versions=versions):
+        return None
+    if versions and not any(
+        _is_planned(entry, one, versions=True) for entry, is_marker in versions_of(client, bucket, one.key) if not is_marker
+    ):
+        return Answer("unknown", code=BY_LOOKING)
+    if head is None:
+        return Answer("missing" if versions else "unknown", code=BY_LOOKING)
+    return Answer("changed", code=BY_LOOKING)
+
+
+def _head(client: "S3Client", bucket: str, key: str, **version: Any) -> Mapping[str, Any] | None:
+    """None when nothing stands there."""
     try:
-        head = client.head_object(Bucket=bucket, Key=one.key)
+        return client.head_object(Bucket=bucket, Key=key, **version)
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != NOT_FOUND:
             raise
-        return Answer("unknown", code=BY_LOOKING)
-    return None if _is_planned(head, one, versions=versions) else Answer("changed", code=BY_LOOKING)
+        return None
 
 
-def _is_planned(head: "HeadObjectOutputTypeDef", one: Planned, *, versions: bool) -> bool:
-    return head["ETag"].strip('"') == one.etag and not (versions and abs(head["LastModified"] - one.last_modified) >= ONE_SECOND)
+def _is_planned(entry: Mapping[str, Any], one: Planned, *, versions: bool) -> bool:
+    """`entry`: an answer to HeadObject, or a line of a listing of versions."""
+    return entry["ETag"].strip('"') == one.etag and not (versions and abs(entry["LastModified"] - one.last_modified) >= ONE_SECOND)
 
 
 def _for_good(answer: Answer) -> Answer:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NOT_THE_PLANNED_OBJECT = frozenset({"PreconditionFailed", "412"})
-GONE = frozenset({"NoSuchKey", "404"})
+GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 MAYBE_DONE = frozenset({"InternalError", "RequestTimeout", "ConditionalRequestConflict", "OperationAborted"})
 """Errors of one key after which it may be gone all the same: to be looked up before anything is sent again."""
 
@@ -41,7 +41,15 @@ ATTEMPTS_TO_REMOVE = 6
 LONGEST_WAIT = 20.0
 
 
-DeleteOne = Callable[["S3Client", str, Planned], Answer | None]
+Together = Callable[[Sequence[Planned]], Mapping[str, Answer | None]]
+"""One request for all of these keys. Raises NotReadable when the store could not read it, and did nothing."""
+
+Alone = Callable[[Planned], Answer | None]
+"""One request for this key."""
+
+
+class NotReadable(Exception):
+    """MalformedXML: for one key that it cannot read, the store refuses all of a request."""
 
 
 def tried_until_done(attempt: Callable[[], bool], *, attempts: int = ATTEMPTS, sleep: Callable[[float], None] = plain_sleep) -> bool:
@@ -61,6 +69,60 @@ def _still_open(_: RetryCallState) -> bool:
     return True
 
 
+def send_chunk(planned: Sequence[Planned], *, together: Together, alone: Alone) -> Iterator[tuple[str, Answer | None]]:
+    """One answer a key, each as soon as it is there; None where no answer came: the request was lost, the server failed, or its
+    answer does not mention the key. Of such a key nothing is known, and what stands in the store has to be looked up.
+
+    One key that XML cannot carry fails a whole DeleteObjects request (MalformedXML; boto3 issue 2005): such keys go one by one, in the
+    URL, by `alone`; so does one that the store cannot read though it should, which is found by halving.
+    """
+    yield from _halved([one for one in planned if not XML_CANNOT_CARRY.search(one.key)], together, alone)
+    yield from ((one.key, alone(one)) for one in planned if XML_CANNOT_CARRY.search(one.key))
+
+
+def _halved(planned: Sequence[Planned], together: Together, alone: Alone) -> Iterator[tuple[str, Answer | None]]:
+    if not planned:
+        return
+    try:
+        answers = together(planned)
+    except NotReadable:
+        if len(planned) == 1:
+            yield planned[0].key, alone(planned[0])
+        else:
+            middle = len(planned) // 2
+            yield from _halved(planned[:middle], together, alone)
+            yield from _halved(planned[middle:], together, alone)
+    else:
+        yield from ((one.key, answers.get(one.key)) for one in planned)
+
+
+def delete_together(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> Mapping[str, Answer | None]:
+    """A `Together`, on condition of each planned ETag. boto3's ClientError rises when the store refuses the whole request (no permission,
+    no such bucket): then nothing was done by it."""
+    objects = [{"Key": one.key, "ETag": f'"{one.etag}"'} for one in planned]
+    return ask_together(client, bucket, objects, lambda line: Answer("deleted", version_id=line.get("DeleteMarkerVersionId")))
+
+
+def ask_together(
+    client: "S3Client", bucket: str, objects: Sequence[Mapping[str, str]], deleted: Callable[[Mapping[str, Any]], Answer]
+) -> Mapping[str, Answer | None]:
+    """`objects` as DeleteObjects takes them; `deleted` makes the answer of a line of `Deleted`."""
+    asked: Any = {"Objects": list(objects), "Quiet": False}
+    try:
+        response = client.delete_objects(Bucket=bucket, Delete=asked)
+    except UNREADABLE:
+        return {}
+    except ClientError as error:
+        if error.response["Error"].get("Code") == "MalformedXML":
+            raise NotReadable from error
+        answer = of_whole_request(error)
+        if answer is not None and answer.code not in TRY_AGAIN:
+            raise
+        return dict.fromkeys((one["Key"] for one in objects), answer)
+    answers: dict[str, Answer | None] = {line.get("Key", ""): deleted(line) for line in response.get("Deleted", [])}
+    return answers | {line.get("Key", ""): _refusal(line.get("Code", "no code")) for line in response.get("Errors", [])}
+
+
 def delete_one(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
     """A single conditional delete. A refusal is this key's answer, whatever it is: it must not take the answers of other keys along."""
     try:
@@ -69,10 +131,18 @@ def delete_one(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
         return None
     except ClientError as error:
         refused = of_whole_request(error)
-        if refused is not None and refused.outcome == "changed" and look(client, bucket, one.key).etag is None:
+        if refused is not None and refused.outcome == "changed" and _nothing_stands(client, bucket, one.key):
             return Answer("missing", code=refused.code)  # some stores answer 412, not 404, when there is nothing to match
         return refused
     return Answer("deleted", version_id=response.get("VersionId"))
+
+
+def _nothing_stands(client: "S3Client", bucket: str, key: str) -> bool:
+    """Only to call it by its name: a store that does not answer now has refused the delete all the same."""
+    try:
+        return look(client, bucket, key).etag is None
+    except (ClientError, *UNREADABLE):
+        return False
 
 
 def delete_one_looked_at(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
@@ -93,25 +163,6 @@ def delete_one_looked_at(client: "S3Client", bucket: str, one: Planned) -> Answe
 def leave_alone(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
     """For keys that would have to go alone, to a store that ignores the ETag there."""
     return Answer("failed", code="NoConditionalDelete")
-
-
-def delete_chunk(
-    client: "S3Client", bucket: str, planned: Sequence[Planned], *, alone: DeleteOne = delete_one
-) -> Iterator[tuple[str, Answer | None]]:
-    """One answer a key, each as soon as it is there; None where no answer came: the request was lost, the server failed, or its
-    answer does not mention the key. Of such a key nothing is known, and what stands in the store has to be looked up.
-
-    One key that XML cannot carry fails a whole DeleteObjects request (MalformedXML; boto3 issue 2005): such keys go one by one, in the
-    URL, by `alone`; so does one that the store cannot read though it should. boto3's ClientError rises when the store refuses the whole
-    request (no permission, no such bucket): then nothing was done by it.
-    """
-    together: list[Planned] = []
-    singly: list[Planned] = []
-    for one in planned:
-        (singly if XML_CANNOT_CARRY.search(one.key) else together).append(one)
-    answers = _delete_together(client, bucket, together, alone) if together else {}
-    yield from ((one.key, answers.get(one.key)) for one in together)
-    yield from ((one.key, alone(client, bucket, one)) for one in singly)
 
 
 def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str]:
@@ -157,37 +208,6 @@ def remove_every_marker(client: "S3Client", bucket: str, markers: Mapping[str, s
 
     tried_until_done(remove_the_rest, attempts=ATTEMPTS_TO_REMOVE)
     return refused
-
-
-def _delete_together(client: "S3Client", bucket: str, planned: Sequence[Planned], alone: DeleteOne) -> Mapping[str, Answer | None]:
-    try:
-        response = client.delete_objects(
-            Bucket=bucket,
-            Delete={"Objects": [{"Key": one.key, "ETag": f'"{one.etag}"'} for one in planned], "Quiet": False},
-        )
-    except UNREADABLE:
-        return {}
-    except ClientError as error:
-        if error.response["Error"].get("Code") == "MalformedXML":
-            return _bisected(client, bucket, planned, alone)
-        answer = of_whole_request(error)
-        if answer is not None and answer.code not in TRY_AGAIN:
-            raise
-        return dict.fromkeys((one.key for one in planned), answer)
-    answers: dict[str, Answer | None] = {
-        deleted["Key"]: Answer("deleted", version_id=deleted.get("DeleteMarkerVersionId")) for deleted in response.get("Deleted", [])
-    }
-    for refused in response.get("Errors", []):
-        answers[refused.get("Key", "")] = _refusal(refused.get("Code", "no code"))
-    return answers
-
-
-def _bisected(client: "S3Client", bucket: str, planned: Sequence[Planned], alone: DeleteOne) -> Mapping[str, Answer | None]:
-    """The store could not read the request and did nothing: the key that it cannot read goes by itself, the others together."""
-    if len(planned) == 1:
-        return {planned[0].key: alone(client, bucket, planned[0])}
-    middle = len(planned) // 2
-    return {**_delete_together(client, bucket, planned[:middle], alone), **_delete_together(client, bucket, planned[middle:], alone)}
 
 
 def of_whole_request(error: ClientError) -> Answer | None:

@@ -1,12 +1,10 @@
-"""Sends the deletes of one chunk until each key has its answer. A request that fails is never simply sent again: the store may have acted
-on it, so what it did is looked up first, and only what still stands is asked to go once more. Before each request the guards are asked
-whether its keys may still go: attempts can lie minutes apart."""
+"""Sends the deletes of one chunk until each key has its answer. A request that fails is never simply sent again: where the store may have
+acted on it, what it did is looked up first, and only what still stands is asked to go once more."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from orphan_pipeline.deletion.guards import Hold
 from orphan_pipeline.deletion.ledger import Answer, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.requests import MAYBE_DONE, TOO_BUSY, TRY_AGAIN, tried_until_done
@@ -14,10 +12,13 @@ from orphan_pipeline.deletion.wire import seconds_on_the_wire
 
 NO_ANSWER = Answer("failed", code="NoAnswer")
 OPEN, DOUBTFUL = TRY_AGAIN | {NO_ANSWER.code}, MAYBE_DONE | {NO_ANSWER.code}
+NOT_SENT_NOW = ("missing", "changed", "referenced_again", "held")
+"""After an earlier request they may be that one's doing: some stores answer 412, not 404, when there is nothing to match, and what the
+guards hold now may have gone before they were asked."""
 
-Ask = Callable[[Sequence[Planned], Hold], Iterator[tuple[str, Answer | None]]]
-"""Sends each of these keys once and gives its answer as soon as it is there, None where none came. The guards were asked about all of
-them; whatever goes out later than at once is asked about again."""
+Ask = Callable[[Sequence[Planned]], Iterator[tuple[str, Answer | None]]]
+"""Asks the guards about these keys and sends each that they let go, once; gives each key's answer as soon as it is there, None where none
+came."""
 
 Settle = Callable[[Sequence[Planned]], Mapping[str, Answer]]
 """By looking: the answers of those whose planned object does not stand any more."""
@@ -31,7 +32,7 @@ class Sending:
     ask: Ask
     settle: Settle
 
-    def answers(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer], hold: Hold) -> list[Answer]:
+    def answers(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer]) -> list[Answer]:
         """One a key, in order. The rate for the keys of the first attempt was waited for already. `again`: an earlier run may have sent
         them. Raises Interrupted when the run is being stopped while something is still open; `known` then has all that is certain."""
         answers = {one.key: NO_ANSWER for one in planned} | known
@@ -40,7 +41,7 @@ class Sending:
 
         def send_what_is_open() -> bool:
             nonlocal again
-            answers.update(self._send([one for one in planned if _open(answers[one.key])], again=again, known=known, hold=hold))
+            answers.update(self._send([one for one in planned if _open(answers[one.key])], again=again, known=known))
             again = True
             return any(map(_open, answers.values()))
 
@@ -53,22 +54,19 @@ class Sending:
             answers |= self.settle([one for one in planned if _open(answers[one.key])])
         return [answers[one.key] for one in planned]
 
-    def _send(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer], hold: Hold) -> dict[str, Answer]:
-        """`again`: an earlier request for these keys may still be on its way, so that `missing` and `changed` may be its doing (some
-        stores answer 412, not 404, when there is nothing to match), and what is held may have gone by it."""
-        answers: dict[str, Answer] = dict(hold(planned))
-        held = [one for one in planned if one.key in answers]
-        sent = [one for one in planned if one.key not in answers]
+    def _send(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer]) -> dict[str, Answer]:
+        """`again`: an earlier request for these keys may still be on its way."""
+        if not planned:
+            return {}
+        answers: dict[str, Answer] = {}
         began = monotonic()
-        for key, answer in self.ask(sent, hold) if sent else ():
+        for key, answer in self.ask(planned):
             answers[key] = answer or NO_ANSWER
             if not _open(answers[key]) and not _doubtful(answers[key], again=again):
                 known[key] = answers[key]  # at once: whatever breaks from here on, this marker's id is not lost
-        if sent:
-            slowed = sum(answers[one.key].code in TOO_BUSY for one in sent)
-            self.pace.answered(keys=len(sent), refused=slowed, seconds=monotonic() - began, by_store=seconds_on_the_wire())
-        doubtful = [one for one in sent if _doubtful(answers[one.key], again=again)]
-        answers |= self.settle([*doubtful, *held] if again else doubtful)
+        slowed = sum(answer.code in TOO_BUSY for answer in answers.values())
+        self.pace.answered(keys=len(planned), refused=slowed, seconds=monotonic() - began, by_store=seconds_on_the_wire())
+        answers |= self.settle([one for one in planned if _doubtful(answers[one.key], again=again)])
         return answers
 
 
@@ -79,4 +77,4 @@ def _open(answer: Answer) -> bool:
 def _doubtful(answer: Answer, *, again: bool) -> bool:
     if answer.outcome == "failed":
         return answer.code in DOUBTFUL
-    return again and answer.outcome in ("missing", "changed")
+    return again and answer.outcome in NOT_SENT_NOW

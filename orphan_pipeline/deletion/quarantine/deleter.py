@@ -5,7 +5,7 @@ On a bucket that keeps versions the delete also leaves a marker, whose id is rec
 marker, and needs the copy only if the version is gone.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -54,10 +54,12 @@ class QuarantineDeleter:
             known |= {key: self._with_copy(key, answer, copies[key]) for key, answer in answers.items()}
         return [known[one.key] for one in planned]
 
-    def settled(self, planned: Sequence[Planned]) -> dict[str, Answer]:
-        """By looking only: what became of those whose planned object does not stand any more."""
-        found = self._each(lambda one: settle_copied(self._copier, self._place(one.key), self._bucket, one), planned)
-        return {one.key: answer for one, answer in zip(planned, found, strict=True) if answer is not None}
+    def as_left(self, planned: Sequence[Planned], held: Mapping[str, Answer]) -> Mapping[str, Answer]:
+        def left(one: Planned) -> Answer:
+            copy = self._place(one.key)
+            return settle_copied(self._copier, copy, self._bucket, one) or with_stray(held[one.key], self._copier, copy)
+
+        return dict(zip((one.key for one in planned), self._each(left, planned), strict=True))
 
     def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         """Raises Refused unless the store shows every copy, and no original, of what was deleted."""
@@ -94,7 +96,7 @@ class QuarantineDeleter:
         try:
             return self._copier.copy(original, copy, etag=one.etag, only_if_free=False)
         except SourceChanged as changed:
-            return Answer("missing" if changed.gone else "changed", code=changed.code)
+            return with_stray(Answer("missing" if changed.gone else "changed", code=changed.code), self._copier, copy)
         except NotCopied as failed:
             return with_stray(Answer("failed", code=failed.code), self._copier, copy)
 

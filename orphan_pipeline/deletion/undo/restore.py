@@ -67,12 +67,13 @@ def restore_selected(
     selection: Selection,
     include_unknown: bool,
     restore_id: str,
+    go_on: Callable[[], None],
     report: Callable[[str], None],
     sample: int = 0,
 ) -> RestoreTotals:
     """Restores what was selected, while none of its plans is carried out; chunks that a run left unfinished are settled first. Of what
     came back, the content of `sample` objects is read and compared. Raises Refused for what cannot be restored, while one of the plans
-    is being carried out, and for content that differs."""
+    is being carried out, and for content that differs; and what `go_on` raises, which is asked before each chunk."""
     ledgers = ledgers_to_restore(lake, selection, report=report)
     folder = lake.restore(restore_id)
     with ExitStack() as held:
@@ -88,6 +89,7 @@ def restore_selected(
             which=Which(keys=[selection.key] if selection.key else None, since=selection.since, until=selection.until),
             include_unknown=include_unknown or bool(selection.key),
             folder=folder,
+            go_on=go_on,
             report=report,
         )
         if not any(lake.restore(restore_id).glob("*.parquet")):
@@ -107,15 +109,18 @@ def restore(
     which: Which,
     include_unknown: bool,
     folder: Path,
+    go_on: Callable[[], None],
     report: Callable[[str], None],
 ) -> RestoreTotals:
     """Brings back the keys of these ledger files that are meant. What is current already counts as restored, so a restore that was
-    interrupted can be run again. Raises Refused when the store stays too busy."""
+    interrupted can be run again. Raises Refused when the store stays too busy, and what `go_on` raises, which is asked before each chunk:
+    no other begins then."""
     outcomes: Counter[str] = Counter()
     progress = Progress("restore", "keys", report)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool, ThreadPoolExecutor(CHUNKS_AT_ONCE) as chunks:
 
         def one_chunk(number: int, lines: list[Line]) -> list[Result]:
+            go_on()
             return restore_lines(client, bucket, lines, include_unknown=include_unknown, file=folder / f"{number:08d}.parquet", pool=pool)
 
         under_way: set[Future[list[Result]]] = set()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.pace.shared import file_of
+from orphan_pipeline.deletion.requests import delete_one, delete_together, send_chunk
 from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
 from orphan_pipeline.deletion.undo.restore import Which, restore, restore_selected
@@ -63,6 +64,7 @@ class Restorable:
             selection=Selection(plan=plan, prefix=prefix, key=key),
             include_unknown=include_unknown,
             restore_id=name,
+            go_on=lambda: None,
             report=lambda _: None,
         )
 
@@ -93,6 +95,12 @@ def deleter_of(
         pace=pace or pace_of(bucket),
         way=way,
     )
+
+
+def delete_now(client: "S3Client", bucket: str, planned: Sequence[Planned]) -> dict[str, Answer | None]:
+    """One conditional request for all that XML can carry, one for each other key."""
+    send = partial(delete_together, client, bucket)
+    return dict(send_chunk(planned, together=send, alone=partial(delete_one, client, bucket)))
 
 
 def put(client: "S3Client", bucket: str, bodies: Mapping[str, bytes]) -> list[Planned]:
@@ -196,7 +204,8 @@ def execute(
 
 def bring_back(store: ObjectStore, bucket: str, ledgers: list[str], folder: Path) -> None:
     """Runs in a process of its own, which is killed."""
-    restore(client_of(store), bucket, ledgers=ledgers, which=Which(), include_unknown=False, folder=folder, report=_silent)
+    how: dict[str, Any] = {"which": Which(), "include_unknown": False, "folder": folder, "go_on": lambda: None, "report": _silent}
+    restore(client_of(store), bucket, ledgers=ledgers, **how)
 
 
 def _silent(_: str) -> None:

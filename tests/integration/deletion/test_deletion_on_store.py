@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
-from deletion_helpers import Standing, client_of, deleter_of, execute, pace_of, put, recorded, standing, write_plan
+from deletion_helpers import Standing, client_of, delete_now, deleter_of, execute, pace_of, put, recorded, standing, write_plan
 
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.ledger import NO_MARKER, Answer, Ledger, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
-from orphan_pipeline.deletion.requests import ATTEMPTS, delete_chunk
+from orphan_pipeline.deletion.requests import ATTEMPTS
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 
@@ -43,7 +43,7 @@ def one_marker_each(store: ObjectStore, bucket: str, planned: list[Planned]) -> 
 def test_every_kind_of_key_is_deleted_in_order_with_its_own_marker(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
     bucket = make_bucket(seaweedfs, versioned=True)
     planned = put(client_of(seaweedfs), bucket, {key: key.encode() for key in ODD})[::-1]
-    given = dict(delete_chunk(client_of(seaweedfs, attempts=1), bucket, planned))
+    given = delete_now(client_of(seaweedfs, attempts=1), bucket, planned)
     answers = [given[one.key] for one in planned]
     found = standing(client_of(seaweedfs), bucket)
     assert [answer and answer.outcome for answer in answers] == ["deleted"] * len(ODD)

@@ -18,6 +18,7 @@ from deletion_helpers import (
     Restorable,
     Standing,
     client_of,
+    delete_now,
     deleter_of,
     execute,
     put,
@@ -31,7 +32,7 @@ from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.looking import Current
 from orphan_pipeline.deletion.newer.late import LateLook
 from orphan_pipeline.deletion.newer.objects import HIDDEN, UNCOVERED, NewerObjects, decides_in_one_step, hides_newer
-from orphan_pipeline.deletion.requests import delete_chunk, remove_every_marker
+from orphan_pipeline.deletion.requests import remove_every_marker
 from orphan_pipeline.deletion.undo.at_once import WRITTEN_MEANWHILE, bringing_back
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
 from orphan_pipeline.demo.servers import ObjectStore
@@ -80,7 +81,7 @@ def hidden_by_delete(store: ObjectStore, bucket: str, keys: Sequence[str]) -> tu
     client = client_of(store)
     planned = put(client, bucket, {key: b"planned " + key.encode() for key in keys})
     newer = put(client, bucket, {key: b"newer " + key.encode() for key in keys})
-    answers = dict(delete_chunk(client_of(store, attempts=1), bucket, newer))
+    answers = delete_now(client_of(store, attempts=1), bucket, newer)
     assert {answer.outcome for answer in answers.values() if answer} == {"deleted"}
     return planned, {key: answer for key, answer in answers.items() if answer}
 
@@ -213,7 +214,7 @@ def test_what_a_dense_chunk_costs(seaweedfs: ObjectStore, make_bucket: Callable[
     """Of 1,000 keys beside one another: two listing requests, or three where the last page ends with them."""
     client, bucket = client_of(seaweedfs), make_bucket(seaweedfs, versioned=True)
     planned = put(client, bucket, {f"a/{n:04d}": b"x" for n in range(1000)})
-    answers = dict(delete_chunk(client_of(seaweedfs, attempts=1), bucket, planned))
+    answers = delete_now(client_of(seaweedfs, attempts=1), bucket, planned)
     sent: list[str] = []
     client.meta.events.register("before-send.s3.*", lambda request, **_: sent.append(request.url))
     with closing(NewerObjects(client=client, bucket=bucket)) as newer:

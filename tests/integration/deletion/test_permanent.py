@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from deletion_helpers import Restorable, client_of, deleter_of, pace_of, put, recorded, standing, write_plan
+from faulty_store import NOTHING, Exchange, Fault, faulty_store
 from quarantine_helpers import PLAN, execute_into
+from test_deletion_faults import AFTER, BEFORE
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.permanent import PERMANENT, UnversionedDeleter, VersionDeleter, refuse_unless_permanent_is_exact
@@ -117,7 +119,7 @@ def test_a_broken_off_chunk_whose_objects_are_gone_is_unknown(plain: Bucket) -> 
         plain.client.delete_object(Bucket=plain.bucket, Key=key)
     deleter = UnversionedDeleter(inner=deleter_of(plain.store, plain.bucket), client=plain.client, bucket=plain.bucket)
     assert [answer.outcome for answer in deleter(plain.planned, unsettled=True)] == ["unknown", "unknown", "deleted"]
-    assert {key: answer.outcome for key, answer in deleter.settled(plain.planned).items()} == dict.fromkeys(KEYS, "unknown")
+    assert {key: answer.outcome for key, answer in deleter.as_left(plain.planned, {}).items()} == dict.fromkeys(KEYS, "unknown")
 
 
 def test_versioning_turned_on_while_it_runs_stops_it(plain: Bucket) -> None:
@@ -132,3 +134,57 @@ def test_a_suspended_bucket_is_refused() -> None:
         refuse_unless_permanent_is_exact("b", "suspended")
     refuse_unless_permanent_is_exact("b", "enabled")
     refuse_unless_permanent_is_exact("b", "never enabled")
+
+
+def test_a_broken_off_chunk_tells_what_went_from_what_others_wrote(versions: Bucket) -> None:
+    """Regression: an older version stood there after the killed run's delete, and the key was called changed, left alone."""
+    gone, covered, marked = versions.planned
+    version = versions.client.head_object(Bucket=versions.bucket, Key=gone.key)["VersionId"]
+    versions.client.delete_object(Bucket=versions.bucket, Key=gone.key, VersionId=version)
+    put(versions.client, versions.bucket, {covered.key: b"newer"})
+    versions.client.delete_object(Bucket=versions.bucket, Key=marked.key)
+    deleter = versions.deleter()
+    assert [answer.outcome for answer in deleter(versions.planned, unsettled=True)] == ["unknown", "changed", "missing"]
+    needed = Answer("referenced_again", code="documents")
+    left = deleter.as_left(versions.planned, dict.fromkeys(KEYS, needed))
+    assert [left[one.key].outcome for one in versions.planned] == ["unknown", "changed", "missing"]
+    assert [answer.outcome for answer in deleter(versions.planned, unsettled=False)] == ["changed", "changed", "missing"]
+
+
+def test_what_was_written_before_versions_were_kept_stays(seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path) -> None:
+    """Its version id is `null`, and would be the next object's as well if somebody suspended versioning right now."""
+    bucket = Bucket(seaweedfs, make_bucket(seaweedfs), tmp_path)
+    bucket.client.put_bucket_versioning(Bucket=bucket.bucket, VersioningConfiguration={"Status": "Enabled"})
+    assert bucket.client.head_object(Bucket=bucket.bucket, Key="a/1")["VersionId"] == "null"
+    assert bucket.run(bucket.deleter()) == dict.fromkeys(KEYS, ("failed", "NullVersion"))
+    assert {one.current for one in standing(bucket.client, bucket.bucket).values()} == {one.etag for one in bucket.planned}
+
+
+def test_a_chunk_that_the_store_cannot_read_is_halved(versions: Bucket) -> None:
+    """Regression: the run failed, and so did each later run of the plan."""
+
+    def malformed(exchange: Exchange) -> None:
+        if b"<Key>a/2</Key>" in exchange.request:
+            exchange.refuse(400, "MalformedXML")
+
+    with faulty_store(versions.store.endpoint, before=lambda _: malformed) as store:
+        outcomes = versions.run(versions.deleter(client_of(versions.store, attempts=1, endpoint=store.endpoint)))
+    assert outcomes == dict.fromkeys(KEYS, ("deleted", PERMANENT))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_each_fault_leaves_exactly_what_was_there_before(versions: Bucket, when: str) -> None:
+    """One fault after the other, a chunk each; `after`: the store acted, and nobody was told."""
+    faults = [fault for name, fault in (BEFORE if when == "before" else AFTER).items() if name != "time_out"]
+    more = put(versions.client, versions.bucket, {f"b/{number:02d}": b"1" for number in range(2 * len(faults))})
+    versions.planned = [versions.seen(one) for one in more]
+    plan = write_plan(versions.folder / "plan.parquet", versions.planned, canary=2, chunk=2)
+
+    def every_second(number: int) -> Fault:
+        return NOTHING if number % 2 else faults[number // 2 % len(faults)]
+
+    with faulty_store(versions.store.endpoint, **{when: every_second}) as store:
+        deleter = versions.deleter(client_of(versions.store, attempts=1, endpoint=store.endpoint))
+        execute_into(plan, versions.ledger, deleter, "", mode="permanent")
+    assert {(line["outcome"], line["code"]) for line in recorded(versions.ledger)} == {("deleted", PERMANENT)}
+    assert set(standing(versions.client, versions.bucket)) == set(KEYS)

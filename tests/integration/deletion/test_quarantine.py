@@ -1,7 +1,7 @@
 """Mode quarantine: nothing goes before its copy is proven, wherever a run is broken off, and all of it comes back (rule 12)."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -321,11 +321,53 @@ def test_a_chunk_that_was_broken_off_is_restored_from_its_copies_when_that_is_as
     deleter = quarantine_deleter(world.store, world.bucket, world.quarantine)
     deleter(world.planned[:2], unsettled=False)
     left: Planned = world.planned[2]
-    found = deleter.settled(world.planned)
+    needed = Answer("referenced_again", code="documents")
+    found = deleter.as_left(world.planned, dict.fromkeys((one.key for one in world.planned), needed))
     assert {key: (answer.outcome, answer.copy) for key, answer in found.items()} == {
-        one.key: ("unknown", world.quarantine.copy_of(one.key, plan=PLAN).uri) for one in world.planned[:2]
+        **{one.key: ("unknown", world.quarantine.copy_of(one.key, plan=PLAN).uri) for one in world.planned[:2]},
+        left.key: ("referenced_again", None),
     }
     assert settle_copied(deleter._copier, world.quarantine.copy_of(left.key, plan=PLAN), world.bucket, left) is None
+
+
+def test_a_copy_whose_original_came_into_use_before_it_went_is_purged(world: Quarantined) -> None:
+    """Regression: a run was killed between copy and delete, the next one held the key, and no ledger named the copy."""
+    key = world.planned[0].key
+    needed = Answer("referenced_again", code="documents")
+
+    class Holds:
+        def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+            return {key: needed}
+
+        def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+            return {}
+
+        def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
+            """Nothing to do."""
+
+        def finish(self) -> None:
+            """Nothing is left."""
+
+    class Killed:
+        def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+            return {}
+
+        def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+            raise KeyboardInterrupt
+
+        after = Holds.after
+        finish = Holds.finish
+
+    deleter = quarantine_deleter(world.store, world.bucket, world.quarantine)
+    with pytest.raises(KeyboardInterrupt):
+        execute_into(world.plan, world.ledger, deleter, world.quarantine.uri, guards=[Killed()])
+    execute_into(world.plan, world.ledger, deleter, world.quarantine.uri, guards=[Holds()])
+    [line] = [line for line in recorded(world.ledger) if line["key"] == key]
+    assert (line["outcome"], line["code"]) == ("referenced_again", "documents")
+    assert world.now()[key] == world.before[key]
+    assert world.copies()[key] is not None
+    assert world.purge().purged.objects == len(world.planned)
+    assert world.copies() == dict.fromkeys(world.before)
 
 
 def test_the_purge_aborts_the_uploads_of_its_own_copies_and_nobody_elses(world: Quarantined) -> None:

@@ -8,10 +8,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from deletion_helpers import SEEN, Restorable, Standing, client_of, deleter_of, execute, put, record_deletion, standing, write_plan
+from deletion_helpers import (
+    SEEN,
+    Restorable,
+    Standing,
+    client_of,
+    delete_now,
+    deleter_of,
+    execute,
+    put,
+    record_deletion,
+    standing,
+    write_plan,
+)
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
-from orphan_pipeline.deletion.requests import delete_chunk
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
 from orphan_pipeline.deletion.undo.restore import restore_totals
 from orphan_pipeline.demo.servers import ObjectStore
@@ -33,7 +44,7 @@ class Deleted(Restorable):
         self.planned = put(self.client, bucket, BODIES)
 
     def delete(self, planned: list[Planned], *, plan: str = PLAN, prefix: str = "a/", hours: int = 0, outcome: Any = None) -> list[Answer]:
-        given = dict(delete_chunk(self._once, self.bucket, planned))
+        given = delete_now(self._once, self.bucket, planned)
         answers = [answer for one in planned if (answer := given[one.key]) is not None]
         assert {answer.outcome for answer in answers} == {"deleted"}
         if outcome:

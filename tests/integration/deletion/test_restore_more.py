@@ -9,12 +9,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from deletion_helpers import Restorable, Standing, client_of, plan_named, put, record_deletion, standing
+from deletion_helpers import Restorable, Standing, client_of, delete_now, plan_named, put, record_deletion, standing
 from quarantine_helpers import MIB, put_parts
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.quarantine.place import Place
-from orphan_pipeline.deletion.requests import delete_chunk
 from orphan_pipeline.deletion.undo.at_once import restore_keys
 from orphan_pipeline.deletion.undo.held import view_restored
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
@@ -37,7 +36,7 @@ class Deleted(Restorable):
         self.store, self.client, self.bucket, self.lake = store, client_of(store), bucket, BucketLake(folder / "lake")
 
     def delete(self, planned: list[Planned], *, plan: str = PLAN, chunk: int = 0, days_ago: float = 0) -> None:
-        given = dict(delete_chunk(self.client, self.bucket, planned))
+        given = delete_now(self.client, self.bucket, planned)
         answers = [answer for one in planned if (answer := given[one.key]) is not None]
         ledger = Ledger(self.lake.ledger(plan, dry_run=False))
         record_deletion(ledger, planned, answers, chunk=chunk, at=NOW - timedelta(days=days_ago))
@@ -52,6 +51,7 @@ class Deleted(Restorable):
             selection=selected(**said, now=NOW, undo_window=window),
             include_unknown=False,
             restore_id="r",
+            go_on=lambda: None,
             report=lambda _: None,
             sample=sample,
         )

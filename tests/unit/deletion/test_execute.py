@@ -52,8 +52,8 @@ class Deleting(Pretending):
             self.keys += [one.key for one in planned]
         return [Answer("deleted", version_id=f"m{one.key}") for one in planned]
 
-    def settled(self, planned: Sequence[Planned]) -> Mapping[str, Answer]:
-        return {one.key: self.gone[one.key] for one in planned if one.key in self.gone}
+    def as_left(self, planned: Sequence[Planned], held: Mapping[str, Answer]) -> Mapping[str, Answer]:
+        return {one.key: self.gone.get(one.key) or held[one.key] for one in planned}
 
     def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         self.verified.append(list(answers))
@@ -257,6 +257,45 @@ def test_a_chunk_that_lost_a_marker_is_looked_after_before_the_run_ends(tmp_path
     with pytest.raises(Refused, match="chunk 2: '02-0' is gone without a delete marker"):
         run(plan_of(tmp_path / "plan", 5), Ledger(tmp_path / "ledger"), Suspended(), guards=[Guarding("g", log)])
     assert "g after 2 deleted deleted" in log
+
+
+def test_every_guard_is_told_of_a_chunk_also_behind_one_that_says_no(tmp_path: Path) -> None:
+    """Regression: what another guard had to do after this chunk was left to the plan's next run."""
+    log: list[str] = []
+    guards = [Guarding("first", log, fails_at="after 1"), Guarding("second", log)]
+    with pytest.raises(Refused, match="first says no"):
+        run(plan_of(tmp_path / "plan", 3), Ledger(tmp_path / "ledger"), Deleting(), guards=guards, concurrency=1)
+    assert "second after 1 deleted deleted" in log
+
+
+def test_the_canary_is_looked_at_once_and_before_anything_can_be_brought_back(tmp_path: Path) -> None:
+    """Regression: a key of it that came back, by the question after its chunk, stopped every later run of the plan."""
+    log: list[str] = []
+
+    class Looking(Deleting):
+        def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
+            log.append("verify")
+
+    ledger, plan = Ledger(tmp_path / "ledger"), plan_of(tmp_path / "plan", 3)
+    limits = Limits(expires_at=NEVER, max_deletions=2)
+    run(plan, ledger, Looking(), guards=[Guarding("g", log)], limits=limits)
+    assert log == ["g before 0 00-0 00-1", "verify", "g after 0 deleted deleted", "g finish"]
+    log.clear()
+    assert run(plan, ledger, Looking(), guards=[Guarding("g", log)]).reason == "completed"
+    assert "verify" not in log
+
+
+def test_a_canary_that_nobody_looked_at_is_looked_at_by_the_next_run(tmp_path: Path) -> None:
+    class Killed(Deleting):
+        def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
+            raise KeyboardInterrupt
+
+    ledger, plan = Ledger(tmp_path / "ledger"), plan_of(tmp_path / "plan", 3)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, ledger, Killed())
+    deleter = Deleting()
+    assert run(plan, ledger, deleter).reason == "completed"
+    assert len(deleter.verified) == 1
 
 
 def test_a_guard_is_asked_after_the_outcome_is_on_disk(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orphan_pipeline.deletion.guards import Hold, held_by
+from orphan_pipeline.deletion.guards import Hold, alone_unless_held, held_by, hold_nothing, unless_held
 from orphan_pipeline.deletion.ledger import Answer, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
+from orphan_pipeline.deletion.requests import NotReadable, send_chunk
 from orphan_pipeline.deletion.sending import NO_ANSWER, Sending
 
 PLANNED = [Planned(key, "e", 1, datetime(2026, 11, 1, tzinfo=UTC)) for key in "abc"]
@@ -28,18 +29,26 @@ class Store:
         self.asked: list[str] = []
         self.looked_at: list[str] = []
 
-    def ask(self, planned: Sequence[Planned], hold: Hold) -> Iterator[tuple[str, Answer | None]]:
+    def together(self, planned: Sequence[Planned]) -> Mapping[str, Answer | None]:
         self.asked.append("".join(one.key for one in planned))
         answers = self.answers.pop(0) if self.answers else {}
-        for one in planned:
-            yield one.key, answers.get(one.key, gone(one.key))
+        return {one.key: answers.get(one.key, gone(one.key)) for one in planned}
+
+    def alone(self, one: Planned) -> Answer | None:
+        self.asked.append(one.key)
+        answers = self.answers.pop(0) if self.answers else {}
+        return answers.get(one.key, gone(one.key))
 
     def settle(self, planned: Sequence[Planned]) -> Mapping[str, Answer]:
         self.looked_at += [one.key for one in planned]
         return {one.key: self.found[one.key] for one in planned if one.key in self.found}
 
-    def sending(self, folder: Path) -> Sending:
-        return Sending(pace=Pace(folder / "pace", ceiling=1e9), ask=self.ask, settle=self.settle)
+    def sending(self, folder: Path, hold: Hold = hold_nothing, *, singly: bool = False) -> Sending:
+        def ask(planned: Sequence[Planned]) -> Iterator[tuple[str, Answer | None]]:
+            together, alone = unless_held(hold, self.together), alone_unless_held(hold, self.alone)
+            return ((one.key, alone(one)) for one in planned) if singly else send_chunk(planned, together=together, alone=alone)
+
+        return Sending(pace=Pace(folder / "pace", ceiling=1e9), ask=ask, settle=self.settle)
 
 
 class Guards:
@@ -58,7 +67,7 @@ class Guards:
 def test_the_guards_are_asked_before_each_request_about_its_keys(tmp_path: Path) -> None:
     store, guards = Store({"a": BUSY, "b": BUSY}), Guards({}, {"b": NEEDED})
     known: dict[str, Answer] = {}
-    assert store.sending(tmp_path).answers(PLANNED, again=False, known=known, hold=guards.hold) == [gone("a"), NEEDED, gone("c")]
+    assert store.sending(tmp_path, guards.hold).answers(PLANNED, again=False, known=known) == [gone("a"), NEEDED, gone("c")]
     assert (guards.asked, store.asked) == (["abc", "ab"], ["abc", "a"])
     assert known == {"a": gone("a"), "c": gone("c")}
 
@@ -68,7 +77,6 @@ def test_what_is_held_after_a_request_is_looked_at(tmp_path: Path, first: Answer
     """It may have gone by the request before; then that is its answer, and it is brought back."""
     unknown = Answer("unknown", version_id="m")
     store, guards = Store({"a": BUSY, "b": first}), Guards({}, {"a": NEEDED, "b": NEEDED})
-    sending = store.sending(tmp_path)
 
     def hold(planned: Sequence[Planned]) -> Mapping[str, Answer]:
         held = guards.hold(planned)
@@ -76,7 +84,7 @@ def test_what_is_held_after_a_request_is_looked_at(tmp_path: Path, first: Answer
             store.found = {"b": unknown}  # from now on, a look finds that it has gone
         return held
 
-    assert sending.answers(PLANNED, again=False, known={}, hold=hold) == [NEEDED, unknown, gone("c")]
+    assert store.sending(tmp_path, hold).answers(PLANNED, again=False, known={}) == [NEEDED, unknown, gone("c")]
 
 
 def test_nothing_more_is_sent_when_a_guard_refuses_and_what_is_known_is_kept(tmp_path: Path) -> None:
@@ -89,14 +97,61 @@ def test_nothing_more_is_sent_when_a_guard_refuses_and_what_is_known_is_kept(tmp
         return {}
 
     with pytest.raises(RuntimeError, match="the lease is lost"):
-        store.sending(tmp_path).answers(PLANNED, again=False, known=known, hold=hold)
+        store.sending(tmp_path, hold).answers(PLANNED, again=False, known=known)
     assert store.asked == ["abc"]
     assert known == {"b": gone("b"), "c": gone("c")}
 
 
+@pytest.mark.parametrize("singly", [False, True])
+def test_what_is_held_on_a_repeated_attempt_is_looked_at_before_it_is_called_so(tmp_path: Path, singly: bool) -> None:
+    """An earlier run sent these keys: its request may act late, and what it did to a referenced object must be known to be brought back."""
+    unknown = Answer("unknown", version_id="m")
+    store = Store()
+
+    def hold(planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        store.found = {"b": unknown}
+        return {one.key: NEEDED for one in planned if one.key in "ab"}
+
+    known: dict[str, Answer] = {}
+    answers = store.sending(tmp_path, hold, singly=singly).answers(PLANNED, again=True, known=known)
+    assert answers == [NEEDED, unknown, gone("c")]
+    assert known == {"c": gone("c")}
+
+
+class Halving(Store):
+    """Cannot read one key."""
+
+    def together(self, planned: Sequence[Planned]) -> Mapping[str, Answer | None]:
+        if "c" in [one.key for one in planned]:
+            self.asked.append("unreadable")
+            raise NotReadable
+        return super().together(planned)
+
+
+def test_the_guards_are_asked_before_each_half_of_what_the_store_cannot_read(tmp_path: Path) -> None:
+    store, guards = Halving(), Guards({}, {"a": NEEDED})
+    answers = store.sending(tmp_path, guards.hold).answers(PLANNED, again=False, known={})
+    assert answers == [NEEDED, gone("b"), gone("c")]
+    assert guards.asked == ["abc", "a", "bc", "b", "c", "c"]
+    assert store.asked == ["unreadable", "unreadable", "b", "unreadable", "c"]
+
+
+def test_what_the_first_half_answered_is_kept_when_the_second_breaks_off(tmp_path: Path) -> None:
+    store, known = Halving(), dict[str, Answer]()
+
+    def hold(planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        if "b" in store.asked:
+            raise RuntimeError("the lease is lost")
+        return {}
+
+    with pytest.raises(RuntimeError, match="the lease is lost"):
+        store.sending(tmp_path, hold).answers(PLANNED, again=False, known=known)
+    assert known == {"a": gone("a"), "b": gone("b")}
+
+
 def test_a_request_for_nothing_is_not_sent(tmp_path: Path) -> None:
     store = Store()
-    answers = store.sending(tmp_path).answers(PLANNED, again=False, known={}, hold=lambda some: dict.fromkeys("abc", NEEDED))
+    answers = store.sending(tmp_path, lambda some: dict.fromkeys("abc", NEEDED)).answers(PLANNED, again=False, known={})
     assert answers == [NEEDED] * 3
     assert store.asked == []
 
@@ -104,7 +159,7 @@ def test_a_request_for_nothing_is_not_sent(tmp_path: Path) -> None:
 def test_no_answer_is_looked_up_before_it_is_sent_again(tmp_path: Path) -> None:
     lost = Answer("unknown", version_id="m")
     store = Store({"a": None, "b": NO_ANSWER}, settled={"a": lost})
-    answers = store.sending(tmp_path).answers(PLANNED, again=False, known={}, hold=lambda _: {})
+    answers = store.sending(tmp_path, lambda _: {}).answers(PLANNED, again=False, known={})
     assert answers == [lost, gone("b"), gone("c")]
     assert (store.asked, store.looked_at) == (["abc", "b"], ["a", "b"])
 
