@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from quarantine_helpers import MIB, put_parts
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.quarantine.place import Place
+from orphan_pipeline.deletion.undo import restore as undo_restore
 from orphan_pipeline.deletion.undo.at_once import restore_keys
 from orphan_pipeline.deletion.undo.held import view_restored
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
@@ -41,7 +43,7 @@ class Deleted(Restorable):
         ledger = Ledger(self.lake.ledger(plan, dry_run=False))
         record_deletion(ledger, planned, answers, chunk=chunk, at=NOW - timedelta(days=days_ago))
 
-    def select(self, *, sample: int = 0, **asked: Any) -> RestoreTotals:
+    def select(self, *, sample: int = 0, go_on: Callable[[], None] = lambda: None, **asked: Any) -> RestoreTotals:
         window = timedelta(days=14)
         said = {"plan": "", "prefix": "", "key": "", "since": "", "until": "", **asked}
         return restore_selected(
@@ -51,7 +53,7 @@ class Deleted(Restorable):
             selection=selected(**said, now=NOW, undo_window=window),
             include_unknown=False,
             restore_id="r",
-            go_on=lambda: None,
+            go_on=go_on,
             report=lambda _: None,
             sample=sample,
         )
@@ -214,6 +216,25 @@ def test_what_is_released_is_not_held_any_more_until_it_is_restored_again(
     assert len(world.lake.released_parquet()) == 1
     world.restore("r2", prefix="a/")
     assert held_now(world.lake, tmp_path) == everything
+
+
+def test_no_chunk_begins_after_the_lease_was_lost(world: Deleted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: it was looked at when all was done, and said that the run had stopped."""
+    monkeypatch.setattr(undo_restore, "KEYS_A_FILE", 2)
+    monkeypatch.setattr(undo_restore, "CHUNKS_AT_ONCE", 1)
+    planned = put(world.client, world.bucket, {f"b/{number}": b"1" for number in range(8)})
+    world.delete(planned)
+    begun = count(1)
+
+    def go_on() -> None:
+        if next(begun) > 1:
+            raise Refused("the lease is lost")
+
+    with pytest.raises(Refused, match="the lease is lost"):
+        world.select(plan=PLAN, go_on=go_on)
+    assert {key for key in world.current() if key.startswith("b/")} == {"b/0", "b/1"}
+    assert world.select(plan=PLAN).restored >= len(planned)
+    assert world.current() >= {one.key for one in planned}
 
 
 def test_the_content_of_a_sample_is_read(world: Deleted) -> None:

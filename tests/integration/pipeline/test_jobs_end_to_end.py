@@ -1,6 +1,8 @@
 """The jobs themselves, in this process, on a real store and a real database: sweep, gates, deletion, restore."""
 
 import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,10 @@ import dagster as dg
 import pytest
 from small_world import MakeWorld, World
 
+from orphan_pipeline.deletion.lease.lease import Lease, leased
+from orphan_pipeline.deletion.ledger import Answer, Planned
+from orphan_pipeline.deletion.recheck.guard import Recheck
+from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.orphans.approvals import approved
 from orphan_pipeline.orphans.approving import approvable, record_approval
@@ -294,6 +300,44 @@ def test_deletion_without_a_sweep_is_refused(fresh: tuple[World, Graph]) -> None
 def test_a_plan_of_another_prefix_is_refused(world: World, graph: Graph) -> None:
     digest = graph.manifest(graph.sweep()).plans["files/"].digest
     assert _failure(graph.delete("kept/", plan=digest)) == f"plan {digest[:12]} is of files/, not of kept/"
+    assert world.listed() == ALL
+
+
+def test_a_plan_that_is_superseded_while_it_waits_for_the_lease_is_refused(
+    world: World, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: superseding was looked at before the lease, which may be waited for as long as `lease_wait`."""
+    digest = graph.manifest(graph.sweep()).plans["files/"].digest
+    lease = leased
+
+    def leased_late(*register: Any, **how: Any) -> AbstractContextManager[Lease]:
+        assert graph.sweep().success
+        return lease(*register, **how)
+
+    monkeypatch.setattr("orphan_pipeline.assets.guards.leased", leased_late)
+    assert "was superseded by sweep" in _failure(graph.delete("files/", plan=digest))
+    assert world.listed() == ALL
+
+
+def test_the_lease_is_looked_at_after_the_databases_answered(world: World, graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: a pass over a source takes minutes, in which a lease can be lost, and the request went out all the same."""
+    assert graph.sweep().success
+    asked = Recheck.before
+    lost: list[int] = []
+
+    def asked_for_long(recheck: Recheck, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        held = asked(recheck, chunk, planned)
+        lost.append(chunk)
+        return held
+
+    def check(lease: Lease) -> None:
+        if lost:
+            raise Refused("the lease was lost meanwhile")
+
+    monkeypatch.setattr(Recheck, "before_request", asked_for_long)
+    monkeypatch.setattr(Lease, "check", check)
+    assert _failure(graph.delete("files/")) == "the lease was lost meanwhile"
+    assert lost
     assert world.listed() == ALL
 
 
