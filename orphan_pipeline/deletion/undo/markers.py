@@ -32,14 +32,13 @@ def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Execu
 
 
 def _ours_to_remove(line: Line, current: Current) -> bool:
-    """Were anything older behind the marker, its removal would bring back what the application had replaced."""
+    """Were anything older behind the marker, its removal would bring back what the application had replaced. A line that is
+    `unknown`, whose marker may be the application's own, is here only because somebody asked for it."""
     ours: str | None = line["version_id"]
     if ours in NO_MARKER:  # an object can have the version id `null` too, so that removing it could remove an object
         return False
     planned_is_next = line["etag"] == (current.etag if current.marker is None else current.behind)
-    # Of an `unknown` delete the marker may be the application's, which then deleted its newer object itself.
-    surely_ours = line["outcome"] == "deleted"
-    if surely_ours and current.marker == ours and hides_newer(current, etag=line["etag"], last_modified=line["last_modified"]):
+    if current.marker == ours and hides_newer(current, etag=line["etag"], last_modified=line["last_modified"]):
         return True
     return ours in current.markers and current.marker in (None, ours) and planned_is_next
 
