@@ -45,6 +45,9 @@ class Told:
     line: str | None
 
 
+INTERRUPTED = "the run was interrupted"
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a run ended. `failure` is one line, None after success."""
@@ -90,11 +93,14 @@ class Runs:
         else:
             self.instance.launch_run(run_id, self.workspace)
         try:
-            return self._follow(run_id, told)
+            ended = self._follow(run_id, told)
         except KeyboardInterrupt:
             self.instance.run_coordinator.cancel_run(run_id)  # the launcher knows nothing of a run that still waits in the queue
             self._follow(run_id, told)
             raise
+        if ended.failure == INTERRUPTED:  # a terminal interrupts the run's process too, and that may be heard of first
+            raise KeyboardInterrupt
+        return ended
 
     def _create(self, job: str, config: Mapping[str, object], tags: Mapping[str, str]) -> str:
         location, repository = self._location()
@@ -207,11 +213,13 @@ def _children_write_to(log: Path) -> Iterator[None]:
 
 
 def _failure(entry: dg.EventLogEntry) -> str | None:
-    """The one line of a step that failed: our own where we refused, otherwise the error's."""
+    """The one line of a step that failed: our own where we refused, otherwise the error's; INTERRUPTED if it was."""
     event = entry.dagster_event
     if event is None or not event.is_step_failure:
         return None
     data = event.step_failure_data
+    if data.error is not None and data.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+        return INTERRUPTED
     if data.user_failure_data is not None and data.user_failure_data.description:
         return data.user_failure_data.description
     return _innermost(data.error) if data.error else None

@@ -64,8 +64,10 @@ def test_a_sweep_whose_database_is_not_there_is_one_line(shared: World, say: Say
     assert "hunter2-secret" not in said.out + said.err
 
 
-def test_ctrl_c_stops_a_sweep_and_everything_it_started(shared: World) -> None:
-    """SIGINT to the whole process group, as a terminal sends it, while the sweep waits for a table that somebody has locked."""
+@pytest.mark.parametrize("whom", ["everybody", "the run first"])
+def test_ctrl_c_stops_a_sweep_and_everything_it_started(shared: World, whom: str) -> None:
+    """SIGINT to the whole process group, as a terminal sends it, while the sweep waits for a table that somebody has locked; and to the
+    processes that it started, which may end before the command hears of it."""
     with psycopg.connect(shared.database_url) as connection, connection.cursor() as cursor:
         cursor.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE")
         process = subprocess.Popen(
@@ -79,7 +81,11 @@ def test_ctrl_c_stops_a_sweep_and_everything_it_started(shared: World) -> None:
         )
         _until(lambda: _waits_for_a_lock(shared.database_url), 60)
         started = psutil.Process(process.pid).children(recursive=True)
-        os.killpg(process.pid, signal.SIGINT)
+        if whom == "everybody":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            for child in started:
+                child.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert started
     assert (process.returncode, out) == (1, "")
