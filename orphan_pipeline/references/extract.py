@@ -36,7 +36,7 @@ BATCH_ROWS = 20_000
 PIECES_A_CONNECTION = 4
 
 IDENTITY = sql.SQL("""
-SELECT c.relkind::text,
+SELECT c.relkind::text, c.relhassubclass,
        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index AS i, unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
              JOIN pg_catalog.pg_attribute AS a ON a.attrelid = {table}::regclass AND a.attnum = k.attnum
              WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY k.n)
@@ -275,15 +275,17 @@ def _column_types(source: ReferenceSettings, cut: Cut) -> list[tuple[str, str, s
 def _identity(table: sql.Identifier, connection: Connection) -> RowIdentity:
     row = connection.execute(IDENTITY.format(table=sql.Literal(table.as_string(connection)))).fetchone()
     assert row is not None  # the cut has the table locked
-    kind, columns = row
+    kind, has_children, columns = row
     assert isinstance(columns, list)
+    if kind == "r" and has_children:
+        columns = []  # the table's primary key does not hold in those that inherit from it
     if len(columns) == 1:
         return RowIdentity(sql.SQL("{}::text").format(sql.Identifier(columns[0])), f"row {columns[0]} =")
     if columns:
         listed = sql.SQL(", ").join(map(sql.Identifier, columns))
         return RowIdentity(sql.SQL("jsonb_build_array({})::text").format(listed), f"row ({', '.join(columns)}) =")
+    if kind == "p" or has_children:  # a ctid is unique within one partition, or child, only
+        return RowIdentity(sql.SQL("concat(tableoid::regclass, ' ', ctid)"), "row ctid =")
     if kind == "r":
         return RowIdentity(sql.SQL("ctid::text"), "row ctid =")
-    if kind == "p":  # a ctid is unique within one partition only
-        return RowIdentity(sql.SQL("concat(tableoid::regclass, ' ', ctid)"), "row ctid =")
     return IN_ANSWER

@@ -109,7 +109,7 @@ def _single(root: Node) -> Node | None:
     if root.keys or len(root.inner) != 1:
         return None
     [node] = root.inner
-    simple = len(node.keys) == 1 and not node.inner and not node.ignore and not node.may_lack
+    simple = len(node.keys) == 1 and not node.inner and not node.marks and not node.nulls and not node.may_lack
     return node if simple else None
 
 

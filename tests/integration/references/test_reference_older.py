@@ -62,6 +62,15 @@ def test_all_is_read(other: Database, programs: Path, source: Source, small_wind
     assert str(refused.value) == "source documents in database app: row id = 4321: body does not parse: invalid input syntax for type json"
 
 
+def test_a_row_that_inherits_without_a_key(other: Database, programs: Path, source: Source) -> None:
+    """Regression: nothing tells such a row by the primary key of the table above it."""
+    other.run("CREATE TABLE above (id int PRIMARY KEY, data jsonb)", "CREATE TABLE below () INHERITS (above)")
+    if other.admin.info.server_version >= 180000:
+        pytest.skip("what inherits may not drop NOT NULL here")
+    other.run("ALTER TABLE below ALTER id DROP NOT NULL", """INSERT INTO below VALUES (NULL, '["kept"]')""")
+    assert keys(other, programs, source("$[*]", table="above")) == ["kept"]
+
+
 def test_a_migration_behind_the_locks_waits(other: Database, programs: Path, source: Source) -> None:
     other.run("CREATE TABLE moved (id int PRIMARY KEY, data jsonb)", """INSERT INTO moved VALUES (1, '["kept"]')""")
     moved = source("$[*]", table="moved")
