@@ -106,10 +106,7 @@ class Reading:
         Raises Refused for the first row found that does not say what it should, and for whatever PostgreSQL refuses.
         """
         with self._refusing():
-            # One connection is what is asked for where few rows are meant.
-            few = self.few or (self.cut.sessions.most == 1 and self.source.where is not None)
-            by_ranges = self.table is not None and not few
-            blocks = blocks_of(self.table, self.cut.connection) if by_ranges and self.table is not None else None
+            blocks = None if self.table is None or self.few else blocks_of(self.table, self.cut.connection)
             wanted = 1 if blocks is None else 1 + blocks // BLOCKS_WORTH_A_CONNECTION
             connections = self.cut.sessions.up_to(wanted)
             if blocks is not None and self.windows is not None:
