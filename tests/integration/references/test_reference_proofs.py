@@ -27,6 +27,9 @@ SEED = int(os.environ.get("ORPHAN_PIPELINE_SEED", "4"))
 LATEST = 5000
 """Of rows that move on for ever, so many are looked for; as many more are kept meanwhile."""
 
+MOVES = 20
+"""So many there and back in one sweep: they take about as long as it does."""
+
 ROWS = 60
 ALL = {f"k{n}" for n in range(1, ROWS + 1)}
 MOVE = "WITH moved AS (DELETE FROM {} WHERE id %% 3 = %s RETURNING *) INSERT INTO {} SELECT * FROM moved"
@@ -100,17 +103,21 @@ def test_rows_that_move_between_tables_are_never_missing(app: Database, source: 
     table_of(app, "documents", ROWS)
     table_of(app, "history", 0)
     live, history = source("$[*]"), source("$[*]", name="history", table="history")
+    begins = threading.Event()
     with psycopg.connect(app.url, autocommit=True) as session:
 
         def move(n: int) -> None:
             session.execute(MOVE.format("documents", "history").encode(), (n % 3,))
             session.execute(MOVE.format("history", "documents").encode(), ((n + 1) % 3,))
-            if n % 20 == 0:  # or the tables grow faster than they are read
+            if n % MOVES == MOVES - 1:  # or the tables grow faster than they are read
                 session.execute("VACUUM documents, history")
+                begins.clear()
+                begins.wait(timeout=5)
 
         with meanwhile(move):
             sizes, sweeps = set(), Sweeps(asked)
             for _ in range(SNAPSHOTS):
+                begins.set()
                 in_live, in_history = sweeps.take({"app": app.url}, live, history)
                 assert in_live | in_history == ALL
                 sizes.add(len(in_live))
