@@ -200,7 +200,7 @@ def _place_good(place: Place) -> str:
     if place.is_between:
         good.append(f'{at}.type() == "object"')
         if not place.is_key:
-            good.append(f"{at} == null")
+            good.append(f'{at}.type() == "null"')  # compared with null, an array would be if one of its elements is
     return f"({' || '.join(good)})"
 
 

@@ -106,6 +106,8 @@ EMPTY = "is an empty string, no key; correct the row, or add a member of such va
         ([URL], (), attachments({"url": ["a"]}), f'{URL} is an array, ["a"]; {STRING}'),
         ([URL, "$.attachments[*].thumb"], (), attachments({"url": "a", "thumb": 1}), f"$.attachments[*].thumb is a number, 1; {STRING}"),
         ([URL, FILE], (), attachments({"url": "a", "file": ["b"]}), f'$.attachments[*].file is an array, ["b"]; {OBJECT}'),
+        # Regression: the quick accounting took an array that holds a null for a null.
+        ([URL, FILE], (), attachments({"url": "a", "file": [None, "b"]}), f'$.attachments[*].file is an array, [null, "b"]; {OBJECT}'),
         ([FILE], (), attachments({"file": "a"}), f'$.attachments[*].file is a string, "a"; {OBJECT}'),
         # An ignore that names where keys stand lets a null pass, nothing else.
         ([A], (A,), attachments(7), f"{A} is a number, 7; json_paths finds no key in it: {MEMBERS}"),
