@@ -189,7 +189,7 @@ def _of_table(source: ReferenceSettings, cut: Cut) -> Reading:
     assert source.column is not None
     [of_type] = _column_types(source, cut)
     table, column = table_identifier(source.table), sql.Identifier(source.column)
-    identity = _identity(table, cut.connection)
+    identity = _identity(source, table, cut.connection)
     if not source.json_paths:
 
         def of_column(where: sql.Composable | None = None) -> sql.Composed:
@@ -269,9 +269,13 @@ def _column_types(source: ReferenceSettings, cut: Cut) -> list[tuple[str, str, s
     return [(str(row[0]), str(row[1]), str(row[2])) for row in types if row is not None]
 
 
-def _identity(table: sql.Identifier, connection: Connection) -> RowIdentity:
+def _identity(source: ReferenceSettings, table: sql.Identifier, connection: Connection) -> RowIdentity:
     row = connection.execute(IDENTITY.format(table=sql.Literal(table.as_string(connection)))).fetchone()
-    assert row is not None  # the cut has the table locked
+    if row is None:  # made since the snapshot, in a schema that is searched first
+        raise Refused(
+            f"source {source.name} in database {source.database}: another table {source.table} was made before the one that was locked; "
+            f"name its schema in table, or run the sweep again"
+        )
     kind, has_children, columns = row
     assert isinstance(columns, list)
     if kind == "r" and has_children:

@@ -359,6 +359,17 @@ def test_a_table_behind_a_function_that_is_swapped_meanwhile(app: Database, stat
             keys(avatars, cuts["app"])
 
 
+def test_another_table_of_the_name_in_a_schema_that_is_searched_first(app: Database, source: Source) -> None:
+    """All of its rows are invisible in the snapshot. Regression: an AssertionError."""
+    table_of(app, 2)
+    app.run("CREATE SCHEMA other")
+    documents = source("$[*]")
+    with open_cut({"app": DatabaseUnderCut(url=f"{app.url}?options=-csearch_path%3Dother,public")}, [documents]) as cuts:
+        table_of(app, 3, "other.documents")
+        with pytest.raises(Refused, match="another table documents was made before the one that was locked; name its schema in table"):
+            keys(documents, cuts["app"])
+
+
 def test_an_index_that_is_built_meanwhile_changes_nothing(app: Database, source: Source) -> None:
     table_of(app, 2)
     documents = source("$[*]")
