@@ -5,6 +5,8 @@ took is measured over them all.
     loop      psycopg, the whole answer, fetchmany and json.loads
     cursor    psycopg, a cursor in the server, the same
     ours      snapshot_references
+
+Each must find as many keys as the server counts in the rows that it read, or there is no result.
 """
 
 import json
@@ -80,7 +82,8 @@ url, table, path, name, rows = sys.argv[1:]
 of_object = path.endswith(".url")
 began = time.perf_counter()
 count = received = 0
-with psycopg.connect(url) as connection, connection.cursor(name=name or None) as cursor:
+# Every scan begins at the first row, so that the limit means the first ones.
+with psycopg.connect(url, options="-c synchronize_seqscans=off") as connection, connection.cursor(name=name or None) as cursor:
     cursor.execute(f"SELECT data::text FROM {table} LIMIT {rows}")
     while batch := cursor.fetchmany(20_000):
         for (data,) in batch:
@@ -117,11 +120,12 @@ def _over(url: str, table: Table) -> dict[str, object]:
         connection.execute(f"{fill} FROM generate_series(1, {ROWS}) AS n".encode())
         connection.execute(f"VACUUM (ANALYZE, FREEZE) {table.name}".encode())
         row = connection.execute("SELECT pg_table_size(%s) / 1000000", (table.name,)).fetchone()
+        of_all, of_the_peers = (_keys_of(connection, table, rows) for rows in (ROWS, ROWS_FOR_THE_PEERS))
     runs: dict[str, list[Measured]] = {"ours": [], "loop": [], "cursor": []}
     for _ in range(ROUNDS):
-        runs["ours"].append(_run(url, OURS, table.name, table.path, str(CONNECTIONS)))
-        runs["loop"].append(_run(url, PEER, table.name, table.path, "", str(ROWS_FOR_THE_PEERS)))
-        runs["cursor"].append(_run(url, PEER, table.name, table.path, "bench", str(ROWS_FOR_THE_PEERS)))
+        runs["ours"].append(_run(of_all, url, OURS, table.name, table.path, str(CONNECTIONS)))
+        runs["loop"].append(_run(of_the_peers, url, PEER, table.name, table.path, "", str(ROWS_FOR_THE_PEERS)))
+        runs["cursor"].append(_run(of_the_peers, url, PEER, table.name, table.path, "bench", str(ROWS_FOR_THE_PEERS)))
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"DROP TABLE {table.name}".encode())
     medians = {name: _medians(measured) for name, measured in runs.items()}
@@ -136,10 +140,22 @@ def _over(url: str, table: Table) -> dict[str, object]:
     return {"table_mb": (row or (0,))[0], **medians, **ratios}
 
 
-def _run(url: str, program: str, *arguments: str) -> Measured:
+def _keys_of(connection: psycopg.Connection, table: Table, rows: int) -> int:
+    """How many keys the first `rows` rows hold."""
+    counted = f"SELECT sum(jsonb_array_length(data -> 'attachments')) FROM {table.name} WHERE id <= {rows}"
+    row = connection.execute(counted.encode()).fetchone()
+    assert row is not None  # an aggregate gives one row
+    return int(row[0])
+
+
+def _run(expected: int, url: str, program: str, *arguments: str) -> Measured:
+    """Raises RuntimeError when the contender did not find exactly the expected number of keys."""
     with _server_cpu(url) as server:
         ran = python(program, url, *arguments)
     found = json.loads(ran.text)
+    if found["keys"] != expected:
+        contender = "ours" if program is OURS else "a peer"
+        raise RuntimeError(f"{contender} found {found['keys']} keys in {arguments[0]}, which holds {expected}")
     return Measured(
         keys=found["keys"],
         keys_per_second=found["keys"] / found["seconds"],

@@ -36,7 +36,7 @@ BATCH_ROWS = 20_000
 PIECES_A_CONNECTION = 4
 
 IDENTITY = sql.SQL("""
-SELECT c.relkind::text,
+SELECT c.relkind::text, c.relhassubclass,
        ARRAY(SELECT a.attname::text FROM pg_catalog.pg_index AS i, unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
              JOIN pg_catalog.pg_attribute AS a ON a.attrelid = {table}::regclass AND a.attnum = k.attnum
              WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY k.n)
@@ -106,10 +106,7 @@ class Reading:
         Raises Refused for the first row found that does not say what it should, and for whatever PostgreSQL refuses.
         """
         with self._refusing():
-            # One connection is what is asked for where few rows are meant.
-            few = self.few or (self.cut.sessions.most == 1 and self.source.where is not None)
-            by_ranges = self.table is not None and not few
-            blocks = blocks_of(self.table, self.cut.connection) if by_ranges and self.table is not None else None
+            blocks = None if self.table is None or self.few else blocks_of(self.table, self.cut.connection)
             wanted = 1 if blocks is None else 1 + blocks // BLOCKS_WORTH_A_CONNECTION
             connections = self.cut.sessions.up_to(wanted)
             if blocks is not None and self.windows is not None:
@@ -192,7 +189,7 @@ def _of_table(source: ReferenceSettings, cut: Cut) -> Reading:
     assert source.column is not None
     [of_type] = _column_types(source, cut)
     table, column = table_identifier(source.table), sql.Identifier(source.column)
-    identity = _identity(table, cut.connection)
+    identity = _identity(source, table, cut.connection)
     if not source.json_paths:
 
         def of_column(where: sql.Composable | None = None) -> sql.Composed:
@@ -272,18 +269,24 @@ def _column_types(source: ReferenceSettings, cut: Cut) -> list[tuple[str, str, s
     return [(str(row[0]), str(row[1]), str(row[2])) for row in types if row is not None]
 
 
-def _identity(table: sql.Identifier, connection: Connection) -> RowIdentity:
+def _identity(source: ReferenceSettings, table: sql.Identifier, connection: Connection) -> RowIdentity:
     row = connection.execute(IDENTITY.format(table=sql.Literal(table.as_string(connection)))).fetchone()
-    assert row is not None  # the cut has the table locked
-    kind, columns = row
+    if row is None:  # made since the snapshot, in a schema that is searched first
+        raise Refused(
+            f"source {source.name} in database {source.database}: another table {source.table} was made before the one that was locked; "
+            f"name its schema in table, or run the sweep again"
+        )
+    kind, has_children, columns = row
     assert isinstance(columns, list)
+    if kind == "r" and has_children:
+        columns = []  # the table's primary key does not hold in those that inherit from it
     if len(columns) == 1:
         return RowIdentity(sql.SQL("{}::text").format(sql.Identifier(columns[0])), f"row {columns[0]} =")
     if columns:
         listed = sql.SQL(", ").join(map(sql.Identifier, columns))
         return RowIdentity(sql.SQL("jsonb_build_array({})::text").format(listed), f"row ({', '.join(columns)}) =")
+    if kind == "p" or has_children:  # a ctid is unique within one partition, or child, only
+        return RowIdentity(sql.SQL("concat(tableoid::regclass, ' ', ctid)"), "row ctid =")
     if kind == "r":
         return RowIdentity(sql.SQL("ctid::text"), "row ctid =")
-    if kind == "p":  # a ctid is unique within one partition only
-        return RowIdentity(sql.SQL("concat(tableoid::regclass, ' ', ctid)"), "row ctid =")
     return IN_ANSWER

@@ -81,6 +81,8 @@ def begin(connection: Connection, isolation: psycopg.IsolationLevel, limits: Lim
         connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(setting), sql.Literal(int(value.total_seconds() * 1000))))
     # One database waits, idle, while another is read: its role's own limit must not end the cut.
     connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    # What a worker of a parallel query locks is seen by nobody, and gone when it ends: a function there could read what was not locked.
+    connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
     # Each statement reads a slice of a table: compiling it takes longer than running it.
     connection.execute("SET LOCAL jit = off")
     if connection.info.server_version >= 170000:

@@ -109,7 +109,7 @@ def _single(root: Node) -> Node | None:
     if root.keys or len(root.inner) != 1:
         return None
     [node] = root.inner
-    simple = len(node.keys) == 1 and not node.inner and not node.ignore and not node.may_lack
+    simple = len(node.keys) == 1 and not node.inner and not node.marks and not node.nulls and not node.may_lack
     return node if simple else None
 
 
@@ -200,7 +200,7 @@ def _place_good(place: Place) -> str:
     if place.is_between:
         good.append(f'{at}.type() == "object"')
         if not place.is_key:
-            good.append(f"{at} == null")
+            good.append(f'{at}.type() == "null"')  # compared with null, an array would be if one of its elements is
     return f"({' || '.join(good)})"
 
 

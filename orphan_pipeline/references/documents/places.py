@@ -26,13 +26,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """The document (`array` is None) or an array, by its full path. `keys` and `ignore` are paths below the document or an element;
-    `inner` are the arrays directly below. `may_lack`: an element in which no path finds anything is as it should be."""
+    """The document itself (`array` is None) or an array, by its full path. `keys` are paths below the document or an element;
+    `inner` are the arrays directly below. `marks` are paths that say, where they exist, that there is no key. `nulls` are places at which,
+    or below which, keys are looked for (`$`: the element itself): a null there stands for none, and says nothing of what is beside it.
+    `may_lack`: an element in which no path finds anything is as it should be."""
 
     array: str | None
     keys: tuple[str, ...]
     inner: tuple["Node", ...]
-    ignore: tuple[str, ...]
+    marks: tuple[str, ...]
+    nulls: tuple[str, ...]
     may_lack: bool
 
     @property
@@ -45,8 +48,7 @@ class Node:
     @property
     def places(self) -> list[Place]:
         """Keys, and what lies on the way to them and to the inner arrays; an array's own place is neither."""
-        leading = [node.step for node in self.inner]
-        between = {before for path in [*self.keys, *leading] for before in _before(path)}
+        between = _between(self.keys, self.inner)
         return [Place(path, path in self.keys, path in between) for path in sorted({*self.keys, *between}, key=len)]
 
     def below(self) -> Iterator["Node"]:
@@ -65,14 +67,24 @@ def _node(array: str | None, json_paths: Sequence[JsonPath], ignore: Sequence[Js
     depth = 0 if array is None else len(JsonPath(array).arrays)
     within = [path for path in json_paths if array is None or array in path.arrays]
     here = [path for path in within if path.array == array]
-    inner = dict.fromkeys(path.arrays[depth] for path in within if len(path.arrays) > depth)
+    deeper = dict.fromkeys(path.arrays[depth] for path in within if len(path.arrays) > depth)
+    keys = tuple(dict.fromkeys(path.rest for path in here))
+    inner = tuple(_node(below, json_paths, ignore, optional) for below in deeper)
+    looked_at = {"$", *keys, *_between(keys, inner), *(node.step for node in inner)}
+    ignored = dict.fromkeys(path.rest for path in ignore if path.array == array)
     return Node(
         array=array,
-        keys=tuple(dict.fromkeys(path.rest for path in here)),
-        inner=tuple(_node(below, json_paths, ignore, optional) for below in inner),
-        ignore=tuple(dict.fromkeys(path.rest for path in ignore if path.array == array)),
-        may_lack=array is None or {*map(str, here), *inner} <= optional,
+        keys=keys,
+        inner=inner,
+        marks=tuple(path for path in ignored if path not in looked_at),
+        nulls=tuple(path for path in ignored if path in looked_at),
+        may_lack=array is None or {*map(str, here), *deeper} <= optional,
     )
+
+
+def _between(keys: Sequence[str], inner: Sequence[Node]) -> set[str]:
+    """What lies on the way to keys and inner arrays."""
+    return {before for path in [*keys, *(node.step for node in inner)] for before in _before(path)}
 
 
 def _before(path: str) -> Iterator[str]:

@@ -40,7 +40,7 @@ RAW = "CASE WHEN jsonb_typeof({value}) IN ({types}) AND {value} <> '\"\"' THEN {
 
 # A key stands where one is declared. What lies between the root and a key is an object, null or absent.
 PLACE_PROBLEM = """
-CASE WHEN {value} IS NULL OR found.ignored THEN NULL
+CASE WHEN {value} IS NULL OR found.ignored OR ({is_excused} AND jsonb_typeof({value}) = 'null') THEN NULL
      WHEN jsonb_typeof({value}) IN ({types}) AND {is_key} AND {value} <> '""' THEN NULL
      WHEN jsonb_typeof({value}) = 'object' AND {is_between} THEN NULL
      WHEN jsonb_typeof({value}) = 'null' AND NOT {is_key} THEN NULL
@@ -90,17 +90,19 @@ def _elements(node: Node, types: Sequence[str]) -> sql.Composed:
     places = [place for place in node.places if place.path != "$" or place.is_key]
     values = [_found("v", n) for n in range(len(places))]
     inner = [_found("a", n) for n in range(len(node.inner))]
-    lookups = [_ignored(ELEMENT, node.ignore, {"$", *node.keys})]
+    lookups = [_marked(ELEMENT, node.marks)]
     for n, place in enumerate(places):
         lookup = _of_types(ELEMENT, types) if place.path == "$" else _value(ELEMENT, place.path)
         lookups.append(sql.SQL("{} AS {}").format(lookup, sql.Identifier(f"v{n}")))
     lookups += [sql.SQL("{} AS {}").format(_value(ELEMENT, array.step), sql.Identifier(f"a{n}")) for n, array in enumerate(node.inner)]
-    verdicts = [_verdict(place, value, under=node.array, types=types) for place, value in zip(places, values, strict=True)]
-    accounted = [
-        sql.SQL("coalesce(jsonb_typeof({}) IN ({}), false)").format(value, _listed(types))
-        for place, value in zip(places, values, strict=True)
-        if place.is_key
-    ]
+    verdicts = [_verdict(place, value, node, types) for place, value in zip(places, values, strict=True)]
+    accounted = []
+    for place, value in zip(places, values, strict=True):
+        good = [*(types if place.is_key else ()), *(["null"] if place.path in node.nulls else ())]
+        if good:
+            accounted.append(sql.SQL("coalesce(jsonb_typeof({}) IN ({}), false)").format(value, _listed(good)))
+    if "$" in node.nulls:
+        accounted.append(sql.SQL("jsonb_typeof({}) = 'null'").format(ELEMENT))
     accounted += [sql.SQL("{} IS NOT NULL").format(value) for value in inner]
     if node.may_lack:  # nothing is found where it could be: an object, whose places are all absent or themselves looked at
         accounted.append(sql.SQL("jsonb_typeof({}) = 'object'").format(ELEMENT))
@@ -114,9 +116,9 @@ def _elements(node: Node, types: Sequence[str]) -> sql.Composed:
 
 
 def _document_places(root: Node, types: Sequence[str]) -> sql.Composed:
-    lookups = [_ignored(DOCUMENT, root.ignore, set(root.keys))]
+    lookups = [_marked(DOCUMENT, root.marks)]
     lookups += [sql.SQL("{} AS {}").format(_value(DOCUMENT, place.path), sql.Identifier(f"v{n}")) for n, place in enumerate(root.places)]
-    verdicts = [_verdict(place, _found("v", n), under="$", types=types) for n, place in enumerate(root.places)]
+    verdicts = [_verdict(place, _found("v", n), root, types) for n, place in enumerate(root.places)]
     if not verdicts:  # `$[*]` alone: nothing lies above its elements
         verdicts = [sql.SQL("SELECT NULL::text, NULL::text").format()]
     return sql.SQL(PLACES).format(lookups=sql.SQL(", ").join(lookups), verdicts=sql.SQL(" UNION ALL ").join(verdicts))
@@ -126,26 +128,25 @@ def _found(kind: str, n: int) -> sql.Composable:
     return sql.SQL("found.") + sql.Identifier(f"{kind}{n}")
 
 
-def _verdict(place: Place, value: sql.Composable, *, under: str, types: Sequence[str]) -> sql.Composed:
-    shown = under + place.path.removeprefix("$")
+def _verdict(place: Place, value: sql.Composable, node: Node, types: Sequence[str]) -> sql.Composed:
+    shown = (node.array or "$") + place.path.removeprefix("$")
     problem = sql.SQL(PLACE_PROBLEM).format(
         value=value,
         types=_listed(types),
         is_key=sql.Literal(place.is_key),
         is_between=sql.Literal(place.is_between),
+        is_excused=sql.Literal(place.path in node.nulls),
         problem=_problem(value, shown, "key" if place.is_key else "object", shown, types),
     )
     raw = sql.SQL(RAW).format(value=value, types=_listed(types)) if place.is_key else sql.SQL("NULL::text")
     return sql.SQL("SELECT {}, {}").format(raw, problem)
 
 
-def _ignored(root: sql.Composable, ignore: Sequence[str], key_places: set[str]) -> sql.Composed:
-    """An ignore that names a place of keys covers a null there and nothing else, or it would end the accounting."""
+def _marked(root: sql.Composable, marks: Sequence[str]) -> sql.Composed:
+    """Whether something declared says that there is no key."""
     exists = [
-        sql.SQL("coalesce(jsonb_path_exists({}, {}, '{{}}', true), false)").format(
-            root, jsonpath(f"strict {spelled(path)}{' ? (@ == null)' if path in key_places else ''}")
-        )
-        for path in ignore
+        sql.SQL("coalesce(jsonb_path_exists({}, {}, '{{}}', true), false)").format(root, jsonpath(f"strict {spelled(path)}"))
+        for path in marks
     ]
     return sql.SQL("({}) AS ignored").format(sql.SQL(" OR ").join(exists) if exists else sql.SQL("false"))
 

@@ -2,7 +2,6 @@
 read."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pyarrow as pa
 
@@ -20,7 +19,7 @@ def reading_of(source: ReferenceSettings, place: Cut | OpenFile) -> Reading | Fi
 
 def reading_of_few(source: ReferenceSettings, cut: Cut) -> Reading:
     """A source that was narrowed to a few rows: an index finds them, so that no ranges of the table are read side by side."""
-    return replace(prepare(source, cut), ranged=None)
+    return prepare(source, cut, few=True)
 
 
 def read_keys(reading: Reading | FileReading) -> Iterator[pa.Table]:

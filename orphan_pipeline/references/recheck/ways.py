@@ -131,6 +131,8 @@ def _forms(source: ReferenceSettings, cut: Cut) -> list[Form] | str:
         return "its variants are derived from keys that are not known beforehand"
     if source.pattern is not None:
         return "its keys stand inside free text"
+    if "number" in source.expect_types:
+        return "its keys may be numbers, which no index finds as text"
     return _forms_of_statement(source, cut) if source.table is None else _forms_of_table(source, cut)
 
 

@@ -127,3 +127,12 @@ def test_the_reference_table_is_empty(world: World, graph: Graph, statement: str
     assert "were rows lost, moved or archived?" in said["source_shrink"]
     assert "orphan_fraction" in said
     assert ("sources_above_floor" in said) == (left == 0)
+
+
+def test_a_source_yields_fewer_references_than_it_must(world: World, graph: Graph) -> None:
+    """Without a past to compare with, the floor is what a half-empty table is seen by."""
+    world.change(references=[{**SOURCE, "expect_rows_at_least": 10}])
+    assert graph.sweep().success
+    world.change(references=[{**SOURCE, "expect_rows_at_least": 11}])
+    said = stopped(world, graph)
+    assert "source documents yields 10 references, expected at least 11: is it the right table" in said["sources_above_floor"]

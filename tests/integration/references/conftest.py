@@ -1,10 +1,11 @@
 """An empty database for each test, a role that may do little in it, and the reference stage run over it."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
+from threading import Barrier
 
 import psycopg
 import pyarrow.parquet as pq
@@ -12,8 +13,11 @@ import pytest
 from psycopg import sql
 
 from orphan_pipeline.demo.servers import PostgresServer
+from orphan_pipeline.references import extract
 from orphan_pipeline.references.cut import DatabaseUnderCut, Limits
+from orphan_pipeline.references.documents.closing import Way
 from orphan_pipeline.references.snapshot import PART, ReferenceFigures, snapshot_references
+from orphan_pipeline.references.transport import windows
 from orphan_pipeline.settings.model import ReferenceSettings
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -56,6 +60,40 @@ def app(shared: Database) -> Database:
     """An empty database. One for all tests, emptied before each: making one takes longer than most of them."""
     shared.run("DROP SCHEMA public CASCADE", "DROP SCHEMA IF EXISTS other CASCADE", "CREATE SCHEMA public")
     return shared
+
+
+@dataclass(slots=True)
+class Asked:
+    """Which connection, by its backend's process, asked for which window. `together`: each waits before its first question until as many
+    connections have one."""
+
+    by: dict[int, list[windows.Window]] = field(default_factory=dict)
+    together: Barrier | None = None
+
+    def note(self, backend: int, window: windows.Window) -> None:
+        if backend not in self.by:
+            self.by[backend] = []
+            if self.together is not None:
+                self.together.wait()
+        self.by[backend].append(window)
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Small tables are read as large ones are: in many windows, by several connections; and who asked for what is noted."""
+    monkeypatch.setattr(windows, "FIRST_BLOCKS", 1)
+    monkeypatch.setattr(windows, "MOST_BLOCKS", 2)
+    monkeypatch.setattr(windows, "GROUPS", 2)
+    monkeypatch.setattr(extract, "BLOCKS_WORTH_A_CONNECTION", 2)
+    asked = Asked()
+    real = windows._Reader._answers
+
+    def noted(self: windows._Reader, window: windows.Window, way: Way) -> Generator[windows.Answer]:
+        asked.note(self._connection.info.backend_pid, window)
+        yield from real(self, window, way)
+
+    monkeypatch.setattr(windows._Reader, "_answers", noted)
+    return asked
 
 
 @pytest.fixture

@@ -89,6 +89,17 @@ def test_without_an_index_it_is_a_pass_and_with_the_advised_one_the_index_is_use
     assert ask([source], *keys) == by_pass
 
 
+def test_a_number_is_found_though_an_index_holds_the_documents(app: Any, ask: Callable[..., dict[str, str]], source: Source) -> None:
+    """Regression: containment knows no number as text, and the index that found the strings passed over the numbers."""
+    files = "jsonb_build_object('files', jsonb_build_array(n, 's' || n))"
+    fill(app, f"INSERT INTO documents (data) SELECT {files} FROM generate_series(1, {ROWS}) AS n")
+    app.run("CREATE INDEX ON documents USING gin ((data -> 'files') jsonb_path_ops)", "ANALYZE documents")
+    both = source("$.files[*]", expect_types=["string", "number"])
+    assert ask([both], "8", "s7", "x7") == {"8": "documents", "s7": "documents"}
+    with open_cut({"app": DatabaseUnderCut(url=app.url)}, [both]) as cuts:
+        assert [way.words for way in recheck_advice([both], cuts)] == ["by one pass: its keys may be numbers, which no index finds as text"]
+
+
 def test_a_statement_is_asked_by_the_index_below_it(
     app: Any, ask: Callable[..., dict[str, str]], statement: Source, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from orphan_pipeline.demo.servers import PostgresServer
 from orphan_pipeline.errors import Refused
@@ -320,6 +321,33 @@ def test_a_table_that_only_a_function_reads(app: Database, take: Take, statement
     assert take(statement("SELECT * FROM avatars() WHERE EXISTS (SELECT FROM hidden)")).keys == ["k1", "k2"]
 
 
+def test_a_table_that_only_a_function_in_parallel_workers_reads(app: Database, take: Take, statement: Source) -> None:
+    """Regression: what a worker locked nobody saw, and so nobody asked whether it had been locked before the snapshot."""
+    table_of(app, 2, "hidden")
+    app.run(
+        "CREATE TABLE big WITH (parallel_workers = 2) AS SELECT n AS id FROM generate_series(1, 50000) AS n",
+        "CREATE FUNCTION known(n int) RETURNS boolean LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000 AS "
+        "$$ BEGIN RETURN EXISTS (SELECT FROM hidden WHERE id = n); END $$",
+    )
+    database = sql.Identifier(app.admin.info.dbname)
+    eager = {
+        "parallel_leader_participation": "off",
+        "parallel_setup_cost": "0",
+        "parallel_tuple_cost": "0",
+        "min_parallel_table_scan_size": "0",
+    }
+    known = "SELECT id::text FROM big WHERE known(id)"
+    try:
+        for name, value in eager.items():
+            app.admin.execute(sql.SQL("ALTER DATABASE {} SET {} = {}").format(database, sql.Identifier(name), sql.Literal(value)))
+        with psycopg.connect(app.url) as session:
+            assert "Gather" in str(session.execute(f"EXPLAIN {known}".encode()).fetchall()), "this would be no parallel query anyway"
+        with pytest.raises(Refused, match=r"^source avatars in database app: reads public\.hidden, not locked before the snapshot"):
+            take(statement(known))
+    finally:
+        app.admin.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(database))
+
+
 def test_a_table_behind_a_function_that_is_swapped_meanwhile(app: Database, statement: Source) -> None:
     """The new table is in no catalogue that the snapshot shows, and all of its rows are invisible."""
     table_of(app, 2, "hidden")
@@ -329,6 +357,17 @@ def test_a_table_behind_a_function_that_is_swapped_meanwhile(app: Database, stat
         app.run("CREATE TABLE swapped AS SELECT * FROM hidden", "DROP TABLE hidden", "ALTER TABLE swapped RENAME TO hidden")
         with pytest.raises(Refused, match="reads hidden, not locked before the snapshot"):
             keys(avatars, cuts["app"])
+
+
+def test_another_table_of_the_name_in_a_schema_that_is_searched_first(app: Database, source: Source) -> None:
+    """All of its rows are invisible in the snapshot. Regression: an AssertionError."""
+    table_of(app, 2)
+    app.run("CREATE SCHEMA other")
+    documents = source("$[*]")
+    with open_cut({"app": DatabaseUnderCut(url=f"{app.url}?options=-csearch_path%3Dother,public")}, [documents]) as cuts:
+        table_of(app, 3, "other.documents")
+        with pytest.raises(Refused, match="another table documents was made before the one that was locked; name its schema in table"):
+            keys(documents, cuts["app"])
 
 
 def test_an_index_that_is_built_meanwhile_changes_nothing(app: Database, source: Source) -> None:

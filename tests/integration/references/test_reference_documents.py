@@ -14,6 +14,7 @@ Source = Callable[..., ReferenceSettings]
 A = "$.attachments[*]"
 URL = "$.attachments[*].url"
 FILE = "$.attachments[*].file.key"
+THUMB = "$.attachments[*].thumb"
 
 
 def store(app: Database, *values: str | None, kind: str = "jsonb") -> None:
@@ -42,6 +43,9 @@ def attachments(*elements: object) -> str:
         # What stands in an ignored element still protects.
         ([URL], ("$.attachments[*].external",), attachments({"external": "x", "url": "a"}), ["a"]),
         ([URL], (URL,), attachments({"url": None}), []),
+        ([URL, THUMB], (URL,), attachments({"url": None, "thumb": "b"}), ["b"]),
+        ([FILE], ("$.attachments[*].file",), attachments({"file": None}, {"file": {"key": "a"}}), ["a"]),
+        (["$.avatar", "$.banner"], ("$.avatar",), '{"avatar": null, "banner": "b"}', ["b"]),
         ([A], (A,), attachments(None, "a"), ["a"]),
         ([A], (A,), '{"attachments": null}', []),
         ([A], (), '{"attachments": []}', []),
@@ -102,10 +106,25 @@ EMPTY = "is an empty string, no key; correct the row, or add a member of such va
         ([URL], (), attachments({"url": ["a"]}), f'{URL} is an array, ["a"]; {STRING}'),
         ([URL, "$.attachments[*].thumb"], (), attachments({"url": "a", "thumb": 1}), f"$.attachments[*].thumb is a number, 1; {STRING}"),
         ([URL, FILE], (), attachments({"url": "a", "file": ["b"]}), f'$.attachments[*].file is an array, ["b"]; {OBJECT}'),
+        # Regression: the quick accounting took an array that holds a null for a null.
+        ([URL, FILE], (), attachments({"url": "a", "file": [None, "b"]}), f'$.attachments[*].file is an array, [null, "b"]; {OBJECT}'),
         ([FILE], (), attachments({"file": "a"}), f'$.attachments[*].file is a string, "a"; {OBJECT}'),
         # An ignore that names where keys stand lets a null pass, nothing else.
         ([A], (A,), attachments(7), f"{A} is a number, 7; json_paths finds no key in it: {MEMBERS}"),
         ([URL], (URL,), attachments({"url": 5}), f"{URL} is a number, 5; {STRING}"),
+        # Regression: what stood beside an ignored null went by unseen.
+        ([URL, THUMB], (URL,), attachments({"url": None, "thumb": ["b"]}), f'{THUMB} is an array, ["b"]; {STRING}'),
+        ([URL, THUMB], (URL,), attachments({"url": None, "thumb": 5}), f"{THUMB} is a number, 5; {STRING}"),
+        (["$.avatar", "$.banner"], ("$.avatar",), '{"avatar": null, "banner": 5}', f"$.banner is a number, 5; {STRING}"),
+        # Regression: ignoring what lies on the way to a key made all that lay there pass.
+        ([FILE], ("$.attachments[*].file",), attachments({"file": {"key": 5}}), f"{FILE} is a number, 5; {STRING}"),
+        (
+            [FILE],
+            ("$.attachments[*].file",),
+            attachments({"file": {}}),
+            f'{A} is an object, {{"file": {{}}}}; json_paths finds no key in it: {MEMBERS}',
+        ),
+        (["$.avatar"], ("$",), '{"avatar": 5}', f"$.avatar is a number, 5; {STRING}"),
         ([A], (), attachments(""), f"{A} {EMPTY}"),
         ([URL], (), attachments({"url": ""}), f"{URL} {EMPTY}"),
         ([A], (), '["a.jpg"]', f'$ is an array, ["a.jpg"]; {OBJECT}'),
@@ -195,6 +214,24 @@ def test_rows_of_views_and_partitions(app: Database, take: Take, source: Source)
     ]
 
 
+def test_rows_of_tables_that_inherit(app: Database, take: Take, source: Source) -> None:
+    """Regression: the primary key is the table's own. Those that inherit may hold its values again, and (before PostgreSQL 18) none."""
+    app.run(
+        "CREATE TABLE documents (id bigint PRIMARY KEY, data jsonb, key text)",
+        "CREATE TABLE more () INHERITS (documents)",
+        """INSERT INTO documents VALUES (1, '["a"]', 'x')""",
+        """INSERT INTO more VALUES (1, '["b"]', 'y'), (1, '["c"]', 'z')""",
+    )
+    for one, keys in ((source("$[*]"), "abc"), (source(column="key"), "xyz")):
+        taken = take(one)
+        assert sorted((key, row_id) for key, _, _, row_id in taken.rows) == [
+            (keys[0], "documents (0,1)"),
+            (keys[1], "more (0,1)"),
+            (keys[2], "more (0,2)"),
+        ]
+        assert taken.figures.sources[0].rows == 3
+
+
 def test_names_are_quoted(app: Database, take: Take, source: Source) -> None:
     app.run(
         "CREATE SCHEMA other",
@@ -202,3 +239,41 @@ def test_names_are_quoted(app: Database, take: Take, source: Source) -> None:
         """INSERT INTO other."Documents" VALUES (1, '["a"]')""",
     )
     assert take(source("$[*]", table="other.Documents", column="Data")).keys == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("types", "document", "keys"),
+    [
+        (["string", "number"], attachments("a", 7, 1.5), ["a", "7", "1.5"]),
+        (["number"], attachments(7), ["7"]),
+        (["string", "null"], attachments("a", None), ["a"]),
+        (["string", "number", "null"], attachments(None, 7, {"url": None}, {"url": 8}, {"url": "b"}), ["7", "8", "b"]),
+        (["string", "null"], '{"attachments": null}', []),
+    ],
+)
+def test_what_may_stand_where_keys_do(app: Database, take: Take, source: Source, types: list[str], document: str, keys: list[str]) -> None:
+    store(app, document)
+    assert sorted(take(source(A, URL, expect_types=types)).keys) == sorted(keys)
+
+
+@pytest.mark.parametrize(
+    ("types", "document", "message"),
+    [
+        (["number"], attachments(7, "a"), f'{A} is a string, "a"; json_paths finds no key in it: {MEMBERS}'),
+        (["number"], attachments({"url": "a"}), f'{URL} is a string, "a"; expected a number; {STRING.partition("; ")[2]}'),
+        (
+            ["string", "number"],
+            attachments({"url": True}),
+            f"{URL} is a boolean, true; expected a string or number; {STRING.partition('; ')[2]}",
+        ),
+        (["string", "null"], attachments({"url": 5}), f"{URL} is a number, 5; {STRING}"),
+        # Regression: beside a null that may be, anything went.
+        (["string", "null"], attachments({"url": None, "thumb": 5}), f"{THUMB} is a number, 5; {STRING}"),
+        (["string", "null"], attachments({"size": 5}), f'{A} is an object, {{"size": 5}}; json_paths finds no key in it: {MEMBERS}'),
+    ],
+)
+def test_what_may_not_stand_where_keys_do(app: Database, take: Take, source: Source, types: list[str], document: str, message: str) -> None:
+    store(app, None, document)
+    with pytest.raises(Refused) as refused:
+        take(source(A, URL, THUMB, expect_types=types))
+    assert str(refused.value) == f"source documents in database app: row id = 2: {message}"

@@ -7,25 +7,28 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 import psycopg
 import pytest
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.references import extract
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
 from orphan_pipeline.references.read import read_keys
-from orphan_pipeline.references.transport import windows
 from orphan_pipeline.settings.model import ReferenceSettings
-from references.conftest import Database
+from references.conftest import Asked, Database
 
 Source = Callable[..., ReferenceSettings]
 
 SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "40"))
 SLOWER_SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "10"))
+SEED = int(os.environ.get("ORPHAN_PIPELINE_SEED", "4"))
 LATEST = 5000
 """Of rows that move on for ever, so many are looked for; as many more are kept meanwhile."""
+
+MOVES = 20
+"""So many there and back in one sweep: they take about as long as it does."""
 
 ROWS = 60
 ALL = {f"k{n}" for n in range(1, ROWS + 1)}
@@ -33,12 +36,34 @@ MOVE = "WITH moved AS (DELETE FROM {} WHERE id %% 3 = %s RETURNING *) INSERT INT
 
 
 @pytest.fixture(autouse=True)
-def many_small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that small tables are read as large ones are: in many windows, by several connections."""
-    monkeypatch.setattr(windows, "FIRST_BLOCKS", 1)
-    monkeypatch.setattr(windows, "MOST_BLOCKS", 2)
-    monkeypatch.setattr(windows, "GROUPS", 2)
-    monkeypatch.setattr(extract, "BLOCKS_WORTH_A_CONNECTION", 2)
+def asked(small_windows: Asked) -> Asked:
+    """All tables here are read as large ones are."""
+    return small_windows
+
+
+@dataclass(slots=True)
+class Sweeps:
+    """How many were complete, and in how many of these two connections read windows of one table."""
+
+    asked: Asked
+    complete: int = 0
+    by_two: int = 0
+
+    def take(self, databases: dict[str, str], *sources: ReferenceSettings, limits: Limits | None = None) -> list[set[str]]:
+        """The keys of each source."""
+        reached = {name: DatabaseUnderCut(url=url, connections=2) for name, url in databases.items()}
+        found, most = [], 0
+        with open_cut(reached, sources, limits=limits) as cuts:
+            for source in sources:
+                self.asked.by.clear()
+                found.append(keys(source, cuts[source.database]))
+                most = max(most, len(self.asked.by))
+        self.complete += 1
+        self.by_two += most > 1
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.complete} complete, {self.by_two} of them read by two connections"
 
 
 def table_of(database: Database, name: str, rows: int, kind: str = "") -> None:
@@ -51,12 +76,6 @@ def table_of(database: Database, name: str, rows: int, kind: str = "") -> None:
 
 def keys(source: ReferenceSettings, cut: Cut) -> set[str]:
     return {str(key) for table in read_keys(source, cut) for key in table["key"].to_pylist()}
-
-
-def snapshot(databases: dict[str, str], *sources: ReferenceSettings, limits: Limits | None = None) -> list[set[str]]:
-    reached = {name: DatabaseUnderCut(url=url, connections=2) for name, url in databases.items()}
-    with open_cut(reached, sources, limits=limits) as cuts:
-        return [keys(source, cuts[source.database]) for source in sources]
 
 
 @contextmanager
@@ -80,29 +99,34 @@ def meanwhile(work: Callable[[int], None]) -> Iterator[None]:
         assert done.result(timeout=60) > 5
 
 
-def test_rows_that_move_between_tables_are_never_missing(app: Database, source: Source) -> None:
-    for name in ("documents", "history"):
-        app.run(f"CREATE TABLE {name} (id int PRIMARY KEY, data jsonb)")
-    app.run(f"INSERT INTO documents SELECT n, jsonb_build_array('k' || n) FROM generate_series(1, {ROWS}) AS n")
+def test_rows_that_move_between_tables_are_never_missing(app: Database, source: Source, asked: Asked) -> None:
+    table_of(app, "documents", ROWS)
+    table_of(app, "history", 0)
     live, history = source("$[*]"), source("$[*]", name="history", table="history")
+    begins = threading.Event()
     with psycopg.connect(app.url, autocommit=True) as session:
 
         def move(n: int) -> None:
             session.execute(MOVE.format("documents", "history").encode(), (n % 3,))
             session.execute(MOVE.format("history", "documents").encode(), ((n + 1) % 3,))
-            if n % 20 == 0:  # or the tables grow faster than they are read
+            if n % MOVES == MOVES - 1:  # or the tables grow faster than they are read
                 session.execute("VACUUM documents, history")
+                begins.clear()
+                begins.wait(timeout=5)
 
         with meanwhile(move):
-            sizes = set()
+            sizes, sweeps = set(), Sweeps(asked)
             for _ in range(SNAPSHOTS):
-                in_live, in_history = snapshot({"app": app.url}, live, history)
+                begins.set()
+                in_live, in_history = sweeps.take({"app": app.url}, live, history)
                 assert in_live | in_history == ALL
                 sizes.add(len(in_live))
+    print(f"\nrows move between tables: {sweeps}")
+    assert sweeps.by_two
     assert len(sizes) > 1, "no row moved while the snapshots were taken"
 
 
-def test_rows_that_move_to_another_database_are_never_missing(app: Database, database_url: str, source: Source) -> None:
+def test_rows_that_move_to_another_database_are_never_missing(app: Database, database_url: str, source: Source, asked: Asked) -> None:
     """The database that rows leave is named, and so frozen, first; a row is in the other before it leaves. The other way round it could be
     looked for where it is not yet, and then where it is no more."""
     with (
@@ -125,11 +149,14 @@ def test_rows_that_move_to_another_database_are_never_missing(app: Database, dat
             if n >= 2 * LATEST:  # or each snapshot would take longer than the one before
                 two.execute("DELETE FROM documents WHERE id = %s", (n - 2 * LATEST,))
 
+        sweeps = Sweeps(asked)
         with meanwhile(move):
             for _ in range(SLOWER_SNAPSHOTS):
                 expected = {f"k{n}" for n in range(max(0, born[0] - LATEST), born[0])}
-                in_live, in_archive = snapshot({"app": app.url, "other": database_url}, live, archive)
+                in_live, in_archive = sweeps.take({"app": app.url, "other": database_url}, live, archive)
                 assert in_live | in_archive >= expected
+    print(f"\nrows move to another database: {sweeps}")
+    assert sweeps.by_two
     assert born[0] > 40, "no row moved while the snapshots were taken"
 
 
@@ -147,9 +174,9 @@ MIGRATIONS = [
 ]
 
 
-def test_migrations_at_random_moments(app: Database, source: Source) -> None:
+def test_migrations_at_random_moments(app: Database, source: Source, asked: Asked) -> None:
     table_of(app, "documents", ROWS)
-    chance = random.Random(4)
+    chance = random.Random(SEED)
     with psycopg.connect(app.url) as session:
 
         def migrate(n: int) -> None:
@@ -160,19 +187,22 @@ def test_migrations_at_random_moments(app: Database, source: Source) -> None:
             if not session.autocommit:
                 session.commit()
             session.autocommit = False
-            threading.Event().wait(chance.random() / 100)
+            # Now and then so long that several connections are in the snapshot before the next one queues behind the first.
+            threading.Event().wait(chance.random() * chance.choice([0.01, 0.2]))
 
-        complete, refused = 0, []
+        sweeps, refused = Sweeps(asked), list[str]()
         with meanwhile(migrate):
-            for _ in range(SLOWER_SNAPSHOTS):
+            for n in range(20 * SLOWER_SNAPSHOTS):
+                if n >= SLOWER_SNAPSHOTS and sweeps.by_two:
+                    break
                 try:
-                    [found] = snapshot({"app": app.url}, source("$[*]"), limits=Limits(lock_timeout=timedelta(seconds=10)))
+                    [found] = sweeps.take({"app": app.url}, source("$[*]"), limits=Limits(lock_timeout=timedelta(seconds=10)))
                 except Refused as error:
                     refused.append(str(error))
                 else:
                     assert found == ALL
-                    complete += 1
-    assert complete
+        print(f"\nmigrations, seed {SEED}: {sweeps}, {len(refused)} sweeps failed")
+    assert sweeps.by_two
     assert all("documents" in said and "\n" not in said for said in refused)
 
 
@@ -233,7 +263,7 @@ def test_all_connections_read_one_snapshot(app: Database, source: Source) -> Non
         assert keys(source(name="texts", column="padding", json_paths=()), cuts["app"]) == {"x" * 1500}
 
 
-def test_a_view_over_a_foreign_table_is_refused(app: Database, source: Source) -> None:
+def test_a_view_over_a_foreign_table_is_refused(app: Database, source: Source, asked: Asked) -> None:
     """Its rows are in another server's snapshot, behind no lock of ours."""
     available = app.admin.execute("SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'").fetchone()
     if available == (0,):
@@ -252,6 +282,6 @@ def test_a_view_over_a_foreign_table_is_refused(app: Database, source: Source) -
         with pytest.raises(
             Refused, match=r"^table public\.far in database app cannot be locked: it is a foreign table, .*name that server under databases"
         ):
-            snapshot({"app": app.url}, source("$[*]"))
+            Sweeps(asked).take({"app": app.url}, source("$[*]"))
     finally:
         app.run("DROP EXTENSION postgres_fdw CASCADE")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import psycopg
 import pytest
@@ -12,7 +13,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, open_cut
 from orphan_pipeline.references.read import read_keys
 from orphan_pipeline.settings.model import ReferenceSettings
-from references.conftest import Database
+from references.conftest import Asked, Database
 from references.standby import running_standby
 
 Source = Callable[..., ReferenceSettings]
@@ -60,14 +61,20 @@ def paused(
         standby.execute("SELECT pg_wal_replay_resume()")
 
 
-def test_a_snapshot_from_the_replica_has_what_was_written_before(live: Database, under_cut: DatabaseUnderCut, source: Source) -> None:
+def test_a_snapshot_from_the_replica_has_what_was_written_before(
+    live: Database, under_cut: DatabaseUnderCut, source: Source, small_windows: Asked
+) -> None:
+    """Read by several connections to the replica, in one snapshot that it exported."""
+    small_windows.together = Barrier(3, timeout=60)
     for n in range(3):
         live.run(f"""INSERT INTO documents VALUES ({9000 + n}, '["late{n}"]')""")
         with open_cut({"app": under_cut}, [source("$[*]")]) as cuts:
             assert cuts["app"].from_replica
             assert "/" in cuts["app"].lsn
+            small_windows.by.clear()
             keys = {key for table in read_keys(source("$[*]"), cuts["app"]) for key in table["key"].to_pylist()}
             assert len(keys) == 2001 + n
+            assert len(small_windows.by) == 3
             assert f"late{n}" in keys
     live.run("SET synchronous_commit = off", """INSERT INTO documents VALUES (9999, '["unflushed"]')""")
     with open_cut({"app": under_cut}, [source("$[*]")]) as cuts:

@@ -1,17 +1,15 @@
 """A table read in groups of blocks: each row once, whatever an answer was too long for, or left open."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from threading import Barrier
 
 import pytest
 
 from orphan_pipeline.references import extract
-from orphan_pipeline.references.documents.closing import Way
 from orphan_pipeline.references.transport import windows
-from orphan_pipeline.references.transport.extracted import Extracted
 from orphan_pipeline.settings.model import ReferenceSettings
-from references.conftest import Database, Take
+from references.conftest import Asked, Database, Take
 
 Source = Callable[..., ReferenceSettings]
 
@@ -68,29 +66,13 @@ def test_what_no_answer_can_hold_is_asked_for_block_by_block(app: Database, take
     assert sorted((row_id, key) for key, _, _, row_id in taken.rows) == sorted(wanted)
 
 
-def test_windows_meet_and_several_connections_read_them(app: Database, take: Take, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "FIRST_BLOCKS", 1)
-    monkeypatch.setattr(windows, "MOST_BLOCKS", 2)
-    monkeypatch.setattr(windows, "GROUPS", 2)
-    monkeypatch.setattr(extract, "BLOCKS_WORTH_A_CONNECTION", 2)
-    asked: dict[int, list[tuple[int, int]]] = {}
-    all_of_them = Barrier(3, timeout=60)
-    real = windows._Reader._read
-
-    def noted(self: windows._Reader, window: windows.Window, ways: Sequence[Way]) -> Iterator[Extracted]:
-        reader = id(self)
-        if reader not in asked:
-            asked[reader] = []
-            all_of_them.wait()  # each connection has a window, or this breaks
-        asked[reader].append((window.first, window.end))
-        yield from real(self, window, ways)
-
-    monkeypatch.setattr(windows._Reader, "_read", noted)
+def test_windows_meet_and_several_connections_read_them(app: Database, take: Take, source: Source, small_windows: Asked) -> None:
+    small_windows.together = Barrier(3, timeout=60)
     wanted = filled(app, 4000)
     taken = take(source("$.a[*]"))
     assert sorted((row_id, key) for key, _, _, row_id in taken.rows) == sorted(wanted)
-    bounds = sorted(bound for some in asked.values() for bound in some)
-    assert len(asked) == 3
+    assert len(small_windows.by) == 3
+    bounds = sorted((window.first, window.end) for some in small_windows.by.values() for window in some)
     assert len(bounds) > 10
     assert bounds[0][0] == 0
     assert all(end == first for (_, end), (first, _) in pairwise(bounds))
