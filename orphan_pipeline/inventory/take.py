@@ -15,8 +15,9 @@ from orphan_pipeline.inventory.listing.asking import Asker
 from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
 from orphan_pipeline.inventory.listing.page import Kind
 from orphan_pipeline.inventory.prefixes import WHOLE_BUCKET, OwnedPrefix
+from orphan_pipeline.inventory.repeated import repeated_key
 from orphan_pipeline.inventory.reports.report import read_report
-from orphan_pipeline.inventory.snapshot import InventoryFigures, write_inventory
+from orphan_pipeline.inventory.snapshot import PART, InventoryFigures, write_inventory
 from orphan_pipeline.settings.model import InventorySettings
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def _listed(
             listing = lister.figures()
         if sum(piece.objects for piece in listing.pieces) != figures.rows:
             raise Refused(f"bucket {bucket}: {figures.rows:,} objects were written, and the ranges count otherwise")
+        if lister.may_repeat() and (key := repeated_key(folder / PART)) is not None:
+            again = OutOfOrder if in_order else Refused
+            raise again(f"bucket {bucket}: the list of {lister.range_of(key)} names {key!r} twice")
         return replace(figures, listing=listing)
 
     try:
