@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.asking import Asker, Question
 from orphan_pipeline.inventory.listing.page import Page, Token
-from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, between, cuts_around, in_other_folders, merged
+from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, cuts_around, in_other_folders, ladder, merged
 from orphan_pipeline.inventory.listing.transport import TURN
 
 LEVELS_IN_ORDER = 1
@@ -35,9 +35,9 @@ FOLDERS_A_WORKER = 64
 """So many folders are asked for one by one, in all, and those on the way to what is declared. Beyond them folders are listed together: on
 a store where keys do not cut, and with a few keys in each folder, requests, and the memory of them, would be as many as folders."""
 
-PAGES_BEFORE_A_CUT = 2
+PAGES_BEFORE_A_CUT = 1
 ENOUGH_TO_DO = 4
-PROBES = 40
+RUNGS = 100
 PAGES_AHEAD = 64
 """Pages that wait for the writer, and more where there are more workers: the bound of the lister's memory. The writer is woken for half."""
 
@@ -190,31 +190,33 @@ class Lister:
         """Cuts off the far half of a piece that is being listed, where there is a key to begin it with. What is found empty on the way
         only narrows the next search: it bounds nothing, since a store in another order would have keys there all the same."""
         with self._lock:
-            low, high = victim.position, _search_up_to(victim)
-        for _ in range(PROBES):
-            middle = between(low, high, victim.prefix)
-            if middle is None:
-                return None
+            rungs = ladder(victim.position, _search_up_to(victim), victim.prefix, most=RUNGS)
+        # Nothing lies after the rungs before `first`, and something after those from `end` on. The very first will do more often than not.
+        first, end, rung = 0, len(rungs), 0
+        while first < end:
             try:
-                key = self._next_key(victim.prefix, middle)
+                key = self._next_key(victim.prefix, rungs[rung])
             except Refused:  # to look for a cut is only a help: where the store will not have it, it is done without
                 self._may_cut = False
                 return None
             with self._lock:
                 if self._failure is not None or not self._may_cut or victim not in self._active:
                     return None
-                low = victim.position
-                if low >= middle:
-                    high = _search_up_to(victim)
-                    continue
                 if key is not None and (victim.until is None or key <= victim.until):
-                    piece = Piece(prefix=victim.prefix, after=middle, until=victim.until, position=middle, empty_after=victim.empty_after)
-                    victim.until, victim.empty_after, self._was_cut = middle, None, True
-                    self._active.append(piece)
-                    return piece
-                victim.empty_after = middle
-            high = middle
-        return None
+                    end = rung
+                else:
+                    first, victim.empty_after = rung + 1, rungs[rung]
+            rung = (first + end) // 2
+        with self._lock:
+            if self._failure is not None or not self._may_cut or victim not in self._active:
+                return None
+            if end == len(rungs) or rungs[end] <= victim.position:
+                return None
+            after = rungs[end]
+            piece = Piece(prefix=victim.prefix, after=after, until=victim.until, position=after, empty_after=victim.empty_after)
+            victim.until, victim.empty_after, self._was_cut = after, None, True
+            self._active.append(piece)
+            return piece
 
     def _next_key(self, prefix: str, after: str) -> str | None:
         with TURN:

@@ -48,7 +48,7 @@ class Piece:
     beyond: str | None = None
     empty_after: str | None = None
     being_cut: bool = False
-    patience: int = 2
+    patience: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +111,15 @@ def cuts_around(prefixes: Sequence[str], *, within: str) -> list[str]:
     """Keys that cut off each of these prefixes from what lies before and behind it, where it lies below `within`."""
     below = [prefix for prefix in prefixes if prefix.startswith(within) and prefix != within]
     return sorted({cut for prefix in below for cut in (prefix, prefix.removesuffix("/") + AFTER_SLASH)})
+
+
+def ladder(low: str, high: str | None, prefix: str, *, most: int) -> list[str]:
+    """Where to cut: somewhere in the middle, and for when nothing lies after that, in the middle of what is left, and so on down."""
+    rungs: list[str] = []
+    while len(rungs) < most and (middle := between(low, high, prefix)) is not None:
+        rungs.append(middle)
+        high = middle
+    return rungs
 
 
 def between(low: str, high: str | None, prefix: str) -> str | None:

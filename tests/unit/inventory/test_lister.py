@@ -16,6 +16,7 @@ from orphan_pipeline.inventory.columns import LISTED, VERSIONS
 from orphan_pipeline.inventory.listing.asking import Question
 from orphan_pipeline.inventory.listing.lister import FOLDERS_A_WORKER, Lister, OutOfOrder
 from orphan_pipeline.inventory.listing.page import Page, Token
+from orphan_pipeline.inventory.listing.ranges import Piece
 from orphan_pipeline.inventory.listing.transport import TURN
 
 KEYS = st.sets(
@@ -126,6 +127,26 @@ def test_many_keys_in_one_folder_are_cut_and_shared() -> None:
     found, lister = listed(Store(keys, page=10), concurrency=8)
     assert found == sorted(keys)
     assert lister.figures().ranges > 1
+
+
+def test_a_place_to_cut_is_found_by_few_questions_below_many_empty_ones() -> None:
+    """Numbers with many leading zeros: to go down from the end by halves, one question each, took one for each half."""
+    asked: list[Question] = []
+
+    class Probed(Store):
+        def ask(self, question: Question) -> Page:
+            if question.most == 1:
+                asked.append(question)
+            return super().ask(question)
+
+    keys = {f"uploads/{n:012d}" for n in range(300)}
+    lister = Lister(Probed(keys), "b", concurrency=2, in_order=True)  # type: ignore[arg-type]
+    victim = Piece(prefix="uploads/", position="uploads/000000000009")
+    lister._active.append(victim)
+    piece = lister._cut(victim)
+    assert piece is not None
+    assert piece.after == victim.until == "uploads/0000000002"  # the highest step down that has keys after it
+    assert len(asked) <= 8
 
 
 def test_an_order_that_turns_out_wrong_after_a_cut_throws_all_away() -> None:
