@@ -128,6 +128,11 @@ def from_beyond(answer: Answer) -> None:
 TOKEN = rb"<NextContinuationToken>[^<]*</NextContinuationToken>"
 
 
+def itself_as_a_folder(answer: Answer) -> None:
+    """Whoever believed it would ask for ever."""
+    answer.body = re.sub(rb"(<CommonPrefixes>\s*<Prefix>)a/", rb"\1", answer.body)
+
+
 ASKED_AGAIN = r"listing prefix 'b/'.* failed 4 times, last with the page "
 OF_ANOTHER_PLACE = [
     (of_another_prefix, ["prefix=b%2F"], ASKED_AGAIN + "holds keys of another prefix"),
@@ -253,6 +258,15 @@ def test_a_page_of_another_place_that_comes_always_leaves_no_inventory(
 ) -> None:
     with pytest.raises(Refused, match=rf"^bucket faults: {words}"):
         listed(only(fault, *marks))
+
+
+def test_a_folder_that_is_not_below_is_not_believed(listed: Callable[..., Listed]) -> None:
+    found = listed(only(itself_as_a_folder, "delimiter", times=1))
+    assert (found.keys, found.spoilt) == (KEYS, 1)
+    with pytest.raises(
+        Refused, match=r"^bucket faults: listing prefix '' failed 4 times, last with the page names '' as a folder below the"
+    ):
+        listed(only(itself_as_a_folder, "delimiter"))
 
 
 @pytest.mark.parametrize("fault", [from_the_beginning, from_beyond])
