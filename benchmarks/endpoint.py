@@ -2,11 +2,13 @@
 the client. Every record has the same width and a page is a matrix of bytes into which the numbers are written.
 
 Keys are `uploads/{number:012d}-…`, in UTF-8 order; every seventh holds an umlaut, a space, `+` and `%`, encoded as asked.
-`python -m benchmarks.endpoint --keys 1000000 --latency-ms 0` prints its port.
+`python -m benchmarks.endpoint --keys 1000000 --latency-ms 0` prints its port. Asked for `/?cpu` it answers with the CPU seconds that it has
+used itself, since it takes them from the machine that the client is measured on.
 """
 
 import asyncio
 import sys
+import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from email.utils import formatdate
@@ -22,6 +24,7 @@ ODD = "-%C3%BC+of%2Ba%25summer-in-hills.jpeg"
 PLAIN = "-photo-of-a-summer-in-the-hills.jpeg".rjust(len(ODD), "-")
 PAGE = 1000
 FULL_CIRCLE = 7
+CPU = "/?cpu"
 FOUR_DIGITS = np.frombuffer("".join(f"{number:04d}" for number in range(10_000)).encode(), "<u4")
 
 HEAD = (
@@ -113,9 +116,12 @@ class Connection(asyncio.Protocol):
                 self._answer(method, target)
 
     def _answer(self, method: str, target: str) -> None:
-        body = self._listing.answer(target) if method == "GET" else b""
+        body = self._body(target) if method == "GET" else b""
         head = f"HTTP/1.1 200 OK\r\nDate: {formatdate(usegmt=True)}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode() + body)
+
+    def _body(self, target: str) -> bytes:
+        return str(time.process_time()).encode() if target == CPU else self._listing.answer(target)
 
 
 async def serve(keys: int, latency: float) -> None:

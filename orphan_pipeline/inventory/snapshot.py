@@ -36,6 +36,7 @@ INVENTORY = pa.schema(
         *OF_A_VERSION,
     ]
 )
+PART = "part-00000.parquet"
 ROW_GROUP = 61_440
 DICTIONARIES = ["storage_class", "prefix"]
 """Keys and ETags are all different: to look for repetition in them costs a third of the writing."""
@@ -106,7 +107,7 @@ def write_inventory(
 ) -> InventoryFigures:
     """Streams the pages into `folder`; memory holds one batch of pages. Raises Refused when `split` makes too many partitions."""
     began = monotonic()
-    path = folder / "part-00000.parquet"
+    path = folder / PART
     progress = Progress("inventory", "keys", report, total=expected, detail=detail)
     sample = KeySample()
     # pyarrow takes names too; its stub only knows the bool.

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from botocore.utils import is_s3express_bucket
+
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.flat_memory import flat_memory
 from orphan_pipeline.inventory.clock import store_time
@@ -15,15 +17,13 @@ from orphan_pipeline.inventory.listing.asking import Asker
 from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
 from orphan_pipeline.inventory.listing.page import Kind
 from orphan_pipeline.inventory.prefixes import WHOLE_BUCKET, OwnedPrefix
+from orphan_pipeline.inventory.repeated import repeated_key
 from orphan_pipeline.inventory.reports.report import read_report
-from orphan_pipeline.inventory.snapshot import InventoryFigures, write_inventory
+from orphan_pipeline.inventory.snapshot import PART, InventoryFigures, write_inventory
 from orphan_pipeline.settings.model import InventorySettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-DIRECTORY_BUCKET = "--x-s3"
-"""S3's directory buckets list in no order and know no StartAfter; their names end like this (S3 user guide, directory bucket names)."""
 
 
 def take_inventory(
@@ -53,7 +53,8 @@ def _listed(
     folder: Path,
     report: Callable[[str], None],
 ) -> InventoryFigures:
-    in_order = not bucket.endswith(DIRECTORY_BUCKET) and (last is None or last.listing is None or last.listing.in_order)
+    # Directory buckets list in no order and know no StartAfter.
+    in_order = not is_s3express_bucket(bucket) and (last is None or last.listing is None or last.listing.in_order)
     declared = [prefix.path for prefix in prefixes if prefix.path != WHOLE_BUCKET]
     started = store_time(client, bucket)
 
@@ -84,6 +85,9 @@ def _listed(
             listing = lister.figures()
         if sum(piece.objects for piece in listing.pieces) != figures.rows:
             raise Refused(f"bucket {bucket}: {figures.rows:,} objects were written, and the ranges count otherwise")
+        if lister.may_repeat() and (key := repeated_key(folder / PART)) is not None:
+            again = OutOfOrder if in_order else Refused
+            raise again(f"bucket {bucket}: the list of {lister.range_of(key)} names {key!r} twice")
         return replace(figures, listing=listing)
 
     try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import is_s3express_bucket
 from dagster_aws.s3 import S3Resource
 
 from orphan_pipeline.errors import Refused
@@ -61,7 +62,8 @@ class BucketResource(S3Resource):
                 retries={"total_max_attempts": attempts, "mode": "standard"},
                 max_pool_connections=CONNECTIONS,
                 s3={"addressing_style": self.path_style},
-                signature_version="s3v4",
+                # boto3 presigns the old way by itself; for a directory bucket it opens a session, unless it is told how to sign.
+                signature_version=None if is_s3express_bucket(self.bucket) else "s3v4",
                 # $AWS_ENDPOINT_URL could otherwise send a plan to another store than the one that it is bound to (rule 9).
                 ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]
             ),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
 from botocore.exceptions import ConnectionError as StoreConnectionError
 from botocore.exceptions import HTTPClientError
 from tenacity import (
@@ -120,7 +121,7 @@ class Asker:
     def _once(self, question: Question) -> Page:
         status, body = self._transport.send(*self._signed(question))
         if status == OK:
-            return _leading_on(self._parser.parse(body), question)
+            return _answering(self._parser.parse(body), question)
         found = CODE.search(body)
         code = found.group(1).decode() if found else f"HTTP status {status}"
         if code in PASSES or status >= SERVER_ERROR or status == TOO_MANY:
@@ -155,8 +156,14 @@ class Asker:
         ) from None
 
 
-def _leading_on(page: Page, question: Question) -> Page:
-    """A page that says there is more must say where, and not where it came from: such a list would end early, or never."""
+def _answering(page: Page, question: Question) -> Page:
+    """A page that is no answer to the question is broken: one of another prefix; and one that says there is more, and not where, or where
+    it came from: such a list would end early, or never."""
+    if not pc.all(pc.starts_with(page.objects["key"], question.prefix), min_count=0).as_py():
+        raise BrokenPage("the page holds keys of another prefix")
+    for folder in page.common_prefixes:
+        if not folder.startswith(question.prefix) or len(folder) <= len(question.prefix):
+            raise BrokenPage(f"the page names {folder!r} as a folder below the prefix")
     if page.truncated and (not page.next_token or page.next_token == question.token):
         raise BrokenPage("the page says that there is more and gives no new continuation token")
     if page.next_token and not page.truncated:

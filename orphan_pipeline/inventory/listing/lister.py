@@ -12,6 +12,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Condition, Lock
+from time import monotonic
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ import pyarrow.compute as pc
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.asking import Asker, Question
 from orphan_pipeline.inventory.listing.page import Page, Token
-from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, between, cuts_around, merged
+from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, cuts_around, in_other_folders, ladder, merged
 from orphan_pipeline.inventory.listing.transport import TURN
 
 LEVELS_IN_ORDER = 1
@@ -31,18 +32,18 @@ MOST_FOLDERS = 500
 """A level with more folders on one page is listed flat: a request a folder would cost more than it saves."""
 
 FOLDERS_A_WORKER = 64
-"""So many folders are asked for one by one, in all. Beyond them a folder that holds more folders is listed flat: on a store where keys do
-not cut, and with a few keys in each folder, requests would otherwise be as many as folders."""
+"""So many folders are asked for one by one, in all, and those on the way to what is declared. Beyond them folders are listed together: on
+a store where keys do not cut, and with a few keys in each folder, requests, and the memory of them, would be as many as folders."""
 
-PAGES_BEFORE_A_CUT = 2
+PAGES_BEFORE_A_CUT = 1
 ENOUGH_TO_DO = 4
-PROBES = 40
+RUNGS = 100
 PAGES_AHEAD = 64
 """Pages that wait for the writer, and more where there are more workers: the bound of the lister's memory. The writer is woken for half."""
 
 
 class OutOfOrder(Exception):
-    """The store does not list in UTF-8 order although pieces were cut as if it did: list again, by folders only."""
+    """The store does not list in UTF-8 order although the listing counted on it: list again, by folders only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ class Lister:
         self._in_order = in_order
         self._pages_ahead = max(PAGES_AHEAD, 2 * concurrency)
         self._may_cut = in_order
+        self._began = monotonic()
         self._lock = Lock()
         self._work_there, self._room, self._page_there = Condition(self._lock), Condition(self._lock), Condition(self._lock)
         self._waiting: deque[Piece] = deque(_first_pieces(cuts if in_order else (), in_order=in_order))
@@ -85,9 +87,9 @@ class Lister:
         self._done: list[PieceFigures] = []
         self._pages: deque[pa.RecordBatch] = deque()
         self._failure: BaseException | None = None
-        self._folders: set[str] = set()
         self._folders_left = FOLDERS_A_WORKER * concurrency
         self._slow_pages = 0
+        self._folders_hold_all = True
         self._was_cut = bool(cuts) and in_order
 
     def batches(self) -> Generator[pa.RecordBatch, None, None]:
@@ -116,12 +118,24 @@ class Lister:
             pieces=merged(self._done),
         )
 
+    def may_repeat(self) -> bool:
+        """Whether a row may have come twice. In order it cannot: keys only rise within a piece, and pieces share none."""
+        return self._versions or not self._in_order or not self._folders_hold_all
+
+    def range_of(self, key: str) -> str:
+        """In words, the innermost range that a key was listed in, as questions are named where they fail."""
+        around = [piece for piece in self._done if key.startswith(piece.prefix) and piece.after < key]
+        innermost = max(around, key=lambda piece: (len(piece.prefix), piece.after))
+        return str(Question(prefix=innermost.prefix, after=innermost.after))
+
     def detail(self) -> str:
         """For a line of progress."""
         with self._lock:
-            pages = sum(piece.pages for piece in self._done) + sum(piece.pages for piece in self._active)
             left = len(self._active) + len(self._waiting)
-            return f"{pages:,} pages, {len(self._done):,} ranges done, {left:,} to go, {self._asker.retried:,} requests retried"
+            pages = sum(piece.pages for piece in self._done) + sum(piece.pages for piece in self._active)
+            rate = pages / max(monotonic() - self._began, 1e-6)
+            ranges = f"{len(self._done):,} ranges done, {left:,} to go"
+            return f"{pages:,} pages, {rate:,.0f} pages/s, {ranges}, {self._asker.retried:,} requests retried"
 
     def _work(self) -> None:
         try:
@@ -169,38 +183,40 @@ class Lister:
     def _longest(self) -> Piece | None:
         if not self._may_cut:
             return None
-        able = [p for p in self._active if p.levels == 0 and not p.being_cut and p.pages_since_cut >= p.patience]
+        able = [p for p in self._active if p.levels == 0 and p.besides is None and not p.being_cut and p.pages_since_cut >= p.patience]
         return max(able, key=lambda piece: piece.pages_since_cut, default=None)
 
     def _cut(self, victim: Piece) -> Piece | None:
         """Cuts off the far half of a piece that is being listed, where there is a key to begin it with. What is found empty on the way
         only narrows the next search: it bounds nothing, since a store in another order would have keys there all the same."""
         with self._lock:
-            low, high = victim.position, _search_up_to(victim)
-        for _ in range(PROBES):
-            middle = between(low, high, victim.prefix)
-            if middle is None:
-                return None
+            rungs = ladder(victim.position, _search_up_to(victim), victim.prefix, most=RUNGS)
+        # Nothing lies after the rungs before `first`, and something after those from `end` on. The very first will do more often than not.
+        first, end, rung = 0, len(rungs), 0
+        while first < end:
             try:
-                key = self._next_key(victim.prefix, middle)
+                key = self._next_key(victim.prefix, rungs[rung])
             except Refused:  # to look for a cut is only a help: where the store will not have it, it is done without
                 self._may_cut = False
                 return None
             with self._lock:
                 if self._failure is not None or not self._may_cut or victim not in self._active:
                     return None
-                low = victim.position
-                if low >= middle:
-                    high = _search_up_to(victim)
-                    continue
                 if key is not None and (victim.until is None or key <= victim.until):
-                    piece = Piece(prefix=victim.prefix, after=middle, until=victim.until, position=middle, empty_after=victim.empty_after)
-                    victim.until, victim.empty_after, self._was_cut = middle, None, True
-                    self._active.append(piece)
-                    return piece
-                victim.empty_after = middle
-            high = middle
-        return None
+                    end = rung
+                else:
+                    first, victim.empty_after = rung + 1, rungs[rung]
+            rung = (first + end) // 2
+        with self._lock:
+            if self._failure is not None or not self._may_cut or victim not in self._active:
+                return None
+            if end == len(rungs) or rungs[end] <= victim.position:
+                return None
+            after = rungs[end]
+            piece = Piece(prefix=victim.prefix, after=after, until=victim.until, position=after, empty_after=victim.empty_after)
+            victim.until, victim.empty_after, self._was_cut = after, None, True
+            self._active.append(piece)
+            return piece
 
     def _next_key(self, prefix: str, after: str) -> str | None:
         with TURN:
@@ -287,8 +303,12 @@ class Lister:
         ascending = _ascending(keys, after=piece.position, strictly=not self._versions) and list(page.common_prefixes) == sorted(
             page.common_prefixes
         )
-        self._refuse_strangers(piece, page, ascending=ascending and objects is page.objects)
+        if piece.besides is not None:
+            objects = objects.filter(in_other_folders(keys, piece.prefix, piece.besides))
+            keys = objects["key"]
+        hold_all = piece.levels == 0 or not pc.any(in_other_folders(keys, piece.prefix, ()), min_count=0).as_py()
         with self._lock:
+            self._folders_hold_all &= hold_all
             if not ascending:
                 self._in_order = self._may_cut = False
                 if self._was_cut:
@@ -299,11 +319,8 @@ class Lister:
                 piece.beyond = keys[batch.num_rows].as_py()
             if batch.num_rows and self._place(batch, 0) == (piece.position, piece.version):
                 batch = batch.slice(1)  # said twice, at the end of one page and the beginning of the next
-            for folder in page.common_prefixes:
-                if folder not in self._folders:  # a folder at the border of two pages is named on both
-                    self._folders.add(folder)
-                    self._folders_left -= 1
-                    self._waiting.append(Piece(prefix=folder, levels=self._levels_below(piece, folder)))
+            ended = passed or not page.truncated
+            self._take_folders(piece, page, ended=ended)
             piece.pages += 1
             piece.pages_since_cut += 1
             piece.objects += batch.num_rows
@@ -314,21 +331,26 @@ class Lister:
             # Waking a worker costs more than a page: only when there is something for it to do.
             if page.common_prefixes or piece.pages_since_cut == piece.patience:
                 self._work_there.notify(max(1, len(page.common_prefixes)))
-        return batch, passed or not page.truncated
+        return batch, ended
+
+    def _take_folders(self, piece: Piece, page: Page, *, ended: bool) -> None:
+        """Makes pieces of the folders that a page names while there are some left. Those of the others' objects come as one piece more,
+        when all folders of this piece are named."""
+        for folder in page.common_prefixes:
+            if folder in piece.folders:  # a folder at the border of two pages is named on both
+                continue
+            if self._folders_left > 0 or folder in self._declared or self._above_declared(folder):
+                piece.folders.add(folder)
+                self._folders_left -= 1
+                self._waiting.append(Piece(prefix=folder, levels=self._levels_below(piece, folder)))
+            else:
+                piece.has_more_folders = True
+        if ended and piece.has_more_folders:
+            self._waiting.append(Piece(prefix=piece.prefix, besides=frozenset(piece.folders)))
 
     def _place(self, batch: pa.RecordBatch, row: int) -> tuple[str, str | None]:
         """What tells a row from every other: its key, and where versions are listed its version."""
         return batch["key"][row].as_py(), batch["version_id"][row].as_py() if self._versions else None
-
-    def _refuse_strangers(self, piece: Piece, page: Page, *, ascending: bool) -> None:
-        keys = page.objects["key"]
-        if ascending and len(keys):
-            keys = keys.take(pa.array([0, len(keys) - 1]))  # what lies between two keys of a prefix is of that prefix
-        if piece.prefix and not pc.all(pc.starts_with(keys, piece.prefix), min_count=0).as_py():
-            raise Refused(f"bucket {self._bucket}: the list of prefix {piece.prefix!r} holds keys of another prefix")
-        for folder in page.common_prefixes:
-            if not folder.startswith(piece.prefix) or len(folder) <= len(piece.prefix):
-                raise Refused(f"bucket {self._bucket}: the list of prefix {piece.prefix!r} names {folder!r} as a folder below it")
 
     def _emit(self, batch: pa.RecordBatch) -> bool:
         """False once the listing has failed, or nobody reads it any more."""
@@ -354,6 +376,7 @@ class Lister:
                     prefix=piece.prefix,
                     after=piece.after,
                     until=piece.until,
+                    besides=len(piece.besides or ()),
                     objects=piece.objects,
                     pages=piece.pages,
                     first=piece.first,

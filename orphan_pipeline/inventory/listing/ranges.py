@@ -1,9 +1,13 @@
-"""The pieces that a list is cut into, and where to cut. A piece is a prefix, or the keys of a prefix after one key and up to another;
-pieces never overlap, and together they are the bucket."""
+"""The pieces that a list is cut into, and where to cut. A piece is a prefix, or the keys of a prefix after one key and up to another, or
+what lies in those folders of a prefix that are no pieces of their own; pieces never overlap, and together they are the bucket."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from os.path import commonprefix
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from orphan_pipeline.inventory.listing.page import Token
 
@@ -21,8 +25,9 @@ ALIKE = tuple((ord(first), ord(last)) for first, last in ("09", "AZ", "az"))
 
 @dataclass(slots=True)
 class Piece:
-    """Keys below `prefix`, after `after`, up to and including `until` (None: to the end). With `levels`, folders below are pieces of
-    their own, that many levels deep. `position` is the last key that was seen, and `version` which of its versions; `patience` how many
+    """Keys below `prefix`, after `after`, up to and including `until` (None: to the end). With `levels`, `folders` below are pieces of
+    their own, that many levels deep; where there are more (`has_more_folders`), what lies in the others is one piece with `besides`, the
+    folders that are not meant. `position` is the last key that was seen, and `version` which of its versions; `patience` how many
     pages it is left alone before it is cut again, `empty_after` a place after which no key was found when one was looked for; the other
     fields say how it went."""
 
@@ -30,6 +35,9 @@ class Piece:
     after: str = ""
     until: str | None = None
     levels: int = 0
+    besides: frozenset[str] | None = None
+    folders: set[str] = field(default_factory=set)
+    has_more_folders: bool = False
     position: str = ""
     version: str | None = None
     token: Token | None = None
@@ -40,13 +48,14 @@ class Piece:
     beyond: str | None = None
     empty_after: str | None = None
     being_cut: bool = False
-    patience: int = 2
+    patience: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PieceFigures:
     """The cross-check of one piece: what was asked for, and what came. `beyond` is the first key that the store named after `until`;
-    `ranges` how many pieces were put together here."""
+    `besides` how many folders below the prefix were left to ranges of their own (where that was not all of them), `ranges` how many pieces
+    were put together here."""
 
     prefix: str
     after: str
@@ -56,6 +65,7 @@ class PieceFigures:
     first: str | None
     last: str | None
     beyond: str | None
+    besides: int = 0
     ranges: int = 1
 
 
@@ -89,10 +99,27 @@ def _one(pieces: Sequence[PieceFigures]) -> PieceFigures:
     )
 
 
+def in_other_folders(keys: Any, prefix: str, folders: Collection[str]) -> Any:
+    """Of each key below the prefix, whether it lies in a folder below it, and in none of these."""
+    steps = pc.split_pattern(pc.utf8_slice_codeunits(keys, len(prefix)), "/", max_splits=1)
+    these = pa.array([folder[len(prefix) : -1] for folder in folders], pa.string())
+    lengths: Any = pc.list_value_length(steps)
+    return pc.and_not(pc.equal(lengths, pa.scalar(2, pa.int32())), pc.is_in(pc.list_element(steps, 0), value_set=these))
+
+
 def cuts_around(prefixes: Sequence[str], *, within: str) -> list[str]:
     """Keys that cut off each of these prefixes from what lies before and behind it, where it lies below `within`."""
     below = [prefix for prefix in prefixes if prefix.startswith(within) and prefix != within]
     return sorted({cut for prefix in below for cut in (prefix, prefix.removesuffix("/") + AFTER_SLASH)})
+
+
+def ladder(low: str, high: str | None, prefix: str, *, most: int) -> list[str]:
+    """Where to cut: somewhere in the middle, and for when nothing lies after that, in the middle of what is left, and so on down."""
+    rungs: list[str] = []
+    while len(rungs) < most and (middle := between(low, high, prefix)) is not None:
+        rungs.append(middle)
+        high = middle
+    return rungs
 
 
 def between(low: str, high: str | None, prefix: str) -> str | None:

@@ -5,7 +5,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Answer:
-    """What goes back. `announced`: the Content-Length, if it should differ from the body's; `reset`: no answer but a reset; `stall`: none
-    before the client hangs up."""
+    """What goes back to a request for `target`. `elsewhere` gives what the store answers to another target; `announced`: the
+    Content-Length, if it should differ from the body's; `reset`: no answer but a reset; `stall`: none before the client hangs up."""
 
+    target: str
+    elsewhere: Callable[[str], bytes]
     status: int
     body: bytes
     announced: int | None = None
@@ -27,7 +29,7 @@ Fault = Callable[[Answer], None]
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """`spoil(number, target)` gives the fault of the nth list request (from 0), or None."""
+    """`spoil(number, target)` gives the fault of the nth list request (from 0), or None. `spoilt` counts answers that a fault changed."""
 
     daemon_threads = True
 
@@ -35,7 +37,7 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream, self.spoil, self.spoilt = urlsplit(upstream).netloc, spoil, 0
         self._count, self._lock = 0, threading.Lock()
-        self.on_headers: Callable[[Mapping[str, str]], None] = lambda headers: None
+        self.on_request: Callable[[str, Mapping[str, str]], None] = lambda target, headers: None
 
     @property
     def endpoint(self) -> str:
@@ -46,9 +48,13 @@ class FaultyProxy(ThreadingHTTPServer):
             return None
         with self._lock:
             number, self._count = self._count, self._count + 1
-            fault = self.spoil(number, target)
-            self.spoilt += fault is not None
-        return fault
+            return self.spoil(number, target)
+
+    def spoil_by(self, fault: Fault, answer: Answer) -> None:
+        before = replace(answer)
+        fault(answer)
+        with self._lock:
+            self.spoilt += answer != before
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up on a spoilt answer is no news."""
@@ -65,19 +71,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._forward()
 
     def _forward(self) -> None:
-        self.server.on_headers(dict(self.headers))
-        connection = HTTPConnection(self.server.upstream, timeout=30)
-        try:
-            # The Host header goes along unchanged: it is signed.
-            connection.request(self.command, self.path, headers=dict(self.headers))
-            response = connection.getresponse()
-            answer = Answer(response.status, response.read())
-            headers = {name: response.headers[name] for name in ("Date", "Content-Type") if name in response.headers}
-        finally:
-            connection.close()
+        self.server.on_request(self.path, dict(self.headers))
+        status, headers, body = self._upstream(self.path)
+        answer = Answer(self.path, lambda target: self._upstream(target)[2], status, body)
         fault = self.server.fault_for(self.path)
         if fault is not None:
-            fault(answer)
+            self.server.spoil_by(fault, answer)
         if answer.stall:
             self.connection.recv(1)
             self.close_connection = True
@@ -97,6 +96,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
         if length != len(answer.body):
             self.close_connection = True
+
+    def _upstream(self, target: str) -> tuple[int, dict[str, str], bytes]:
+        connection = HTTPConnection(self.server.upstream, timeout=30)
+        try:
+            # The Host header goes along unchanged: it is signed.
+            connection.request(self.command, target, headers=dict(self.headers))
+            response = connection.getresponse()
+            headers = {name: response.headers[name] for name in ("Date", "Content-Type") if name in response.headers}
+            return response.status, headers, response.read()
+        finally:
+            connection.close()
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""

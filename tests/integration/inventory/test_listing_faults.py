@@ -1,20 +1,32 @@
 """Every way in which a list can go wrong on the network: the inventory is exactly right, or there is none."""
 
 import dataclasses
+import itertools
+import json
 import random
 import re
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
+import pyarrow.parquet as pq
 import pytest
+from boto3.session import Session
+from botocore.config import Config
 from faulty_proxy import Answer, Fault, faulty_proxy
 
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.asking import Asker, Question
-from orphan_pipeline.inventory.listing.lister import Lister
 from orphan_pipeline.inventory.listing.transport import TURN
+from orphan_pipeline.inventory.prefixes import WHOLE_BUCKET, OwnedPrefix
+from orphan_pipeline.inventory.snapshot import PART, InventoryFigures
+from orphan_pipeline.inventory.take import take_inventory
 from orphan_pipeline.resources.bucket import _requester_pays
+from orphan_pipeline.settings.model import InventorySettings
 
 KEYS = sorted(f"{folder}/{n:04d}" for folder in ("a", "b", "c") for n in range(60))
 ATTEMPTS = 4
@@ -73,6 +85,76 @@ def wrong_count(answer: Answer) -> None:
     answer.body = re.sub(rb"<KeyCount>[0-9]+<", b"<KeyCount>9999<", answer.body)
 
 
+def of_another_prefix(answer: Answer) -> None:
+    """A page like any other, of keys that were not asked for."""
+    answer.body = answer.elsewhere(with_parameter(answer.target, "prefix", "c/"))
+
+
+def a_key_outside(answer: Answer) -> None:
+    """One stranger among the keys, in its place in the order."""
+    answer.body = re.sub(rb"(<Key>)b/([^<]*</Key>(?!.*<Key>))", rb"\1bc/\2", answer.body, flags=re.DOTALL)
+
+
+def the_token_again(answer: Answer) -> None:
+    """The page goes on where it began itself."""
+    answer.body = re.sub(TOKEN, asked_token(answer.target), answer.body)
+
+
+def the_first_page_again(answer: Answer) -> None:
+    """And with it the token that leads to the second."""
+    answer.body = answer.elsewhere(with_parameter(answer.target, "continuation-token", None))
+
+
+def the_first_page_under_a_new_token(answer: Answer) -> None:
+    """Its keys in the place of others, and the list goes on after them."""
+    ours = re.search(TOKEN, answer.body)
+    the_first_page_again(answer)
+    if ours is None:  # the last page
+        answer.body = re.sub(TOKEN, b"", answer.body).replace(b"<IsTruncated>true", b"<IsTruncated>false")
+    else:
+        answer.body = re.sub(TOKEN, ours.group(), answer.body)
+
+
+def from_the_beginning(answer: Answer) -> None:
+    """Keys from before the range."""
+    answer.body = answer.elsewhere(with_parameter(answer.target, "start-after", None))
+
+
+def from_beyond(answer: Answer) -> None:
+    """Keys from after the next range has begun; those in between were never named."""
+    answer.body = answer.elsewhere(with_parameter(answer.target, "start-after", "c/0010"))
+
+
+TOKEN = rb"<NextContinuationToken>[^<]*</NextContinuationToken>"
+
+
+def itself_as_a_folder(answer: Answer) -> None:
+    """Whoever believed it would ask for ever."""
+    answer.body = re.sub(rb"(<CommonPrefixes>\s*<Prefix>)a/", rb"\1", answer.body)
+
+
+ASKED_AGAIN = r"listing prefix 'b/'.* failed 4 times, last with the page "
+OF_ANOTHER_PLACE = [
+    (of_another_prefix, ["prefix=b%2F"], ASKED_AGAIN + "holds keys of another prefix"),
+    (a_key_outside, ["prefix=b%2F"], ASKED_AGAIN + "holds keys of another prefix"),
+    (the_token_again, ["prefix=b%2F", "continuation-token"], ASKED_AGAIN + "says that there is more and gives no new continuation token"),
+    (the_first_page_again, ["prefix=b%2F", "continuation-token"], ASKED_AGAIN + ".* no new continuation token"),
+    (the_first_page_under_a_new_token, ["prefix=b%2F", "continuation-token"], "the list of prefix 'b/' names 'b/0000' twice"),
+]
+
+
+def with_parameter(target: str, name: str, value: str | None) -> str:
+    """The target with this parameter of its query set, or without it."""
+    path, _, query = target.partition("?")
+    others = [pair for pair in query.split("&") if not pair.startswith(f"{name}=")]
+    return f"{path}?{'&'.join(others if value is None else [*others, f'{name}={quote(value)}'])}"
+
+
+def asked_token(target: str) -> bytes:
+    [token] = parse_qs(urlsplit(target).query)["continuation-token"]
+    return f"<NextContinuationToken>{token}</NextContinuationToken>".encode()
+
+
 PASSING = [
     stall,
     cut_off,
@@ -97,40 +179,111 @@ def bucket(moto: ObjectStore) -> str:
     return "faults"
 
 
-def listed(store: ObjectStore, bucket: str, spoil: Callable[[int, str], Fault | None], *, timeout: int = 1) -> tuple[list[str], int]:
-    with faulty_proxy(store.endpoint, spoil) as proxy:
-        asker = Asker(
-            dataclasses.replace(store, endpoint=proxy.endpoint).client(),
-            bucket,
-            connections=4,
-            attempts=ATTEMPTS,
-            page_keys=20,
-            timeout=timeout,
-        )
-        try:
-            lister = Lister(asker, bucket, concurrency=4, in_order=True)
-            keys = [str(key) for batch in lister.batches() for key in batch["key"].to_pylist()]
-        finally:
-            asker.close()
-        return sorted(keys), proxy.spoilt
+@pytest.fixture(autouse=True)
+def small_pages_soon_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orphan_pipeline.inventory.listing.asking.LONGEST_WAIT", 0.1)
+    small_pages(monkeypatch)
+
+
+def small_pages(monkeypatch: pytest.MonkeyPatch, *, timeout: int = 60) -> None:
+    asker = partial(Asker, attempts=ATTEMPTS, page_keys=20, timeout=timeout)
+    monkeypatch.setattr("orphan_pipeline.inventory.take.Asker", asker)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listed:
+    keys: list[str]
+    spoilt: int
+    figures: InventoryFigures
+    lines: list[str]
+
+
+@pytest.fixture
+def listed(moto: ObjectStore, bucket: str, tmp_path: Path) -> Callable[..., Listed]:
+    """`listed(spoil, last=None)` takes the inventory through the proxy, all the way into its file."""
+
+    def take(spoil: Callable[[int, str], Fault | None], *, last: InventoryFigures | None = None) -> Listed:
+        lines: list[str] = []
+        with faulty_proxy(moto.endpoint, spoil) as proxy:
+            figures = take_inventory(
+                dataclasses.replace(moto, endpoint=proxy.endpoint).client(),
+                bucket,
+                InventorySettings(concurrency=4),
+                prefixes=[OwnedPrefix(path=WHOLE_BUCKET)],
+                last=last,
+                folder=tmp_path,
+                report=lines.append,
+            )
+        return Listed(sorted(map(str, pq.read_table(tmp_path / PART)["key"].to_pylist())), proxy.spoilt, figures, lines)
+
+    return take
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_fault_that_passes_leaves_the_inventory_exact(moto: ObjectStore, bucket: str, fault: Fault) -> None:
-    keys, spoilt = listed(moto, bucket, lambda number, _: fault if number in (0, 2, 3) else None)
-    assert keys == KEYS
-    assert spoilt == 3
+def test_a_fault_that_passes_leaves_the_inventory_exact(
+    listed: Callable[..., Listed], fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_pages(monkeypatch, timeout=1 if fault is stall else 60)
+    found = listed(lambda number, _: fault if number in (0, 2, 3) else None)
+    assert found.keys == KEYS
+    assert found.spoilt == 3
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_fault_that_stays_leaves_no_inventory(moto: ObjectStore, bucket: str, fault: Fault) -> None:
+def test_a_fault_that_stays_leaves_no_inventory(listed: Callable[..., Listed], fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_pages(monkeypatch, timeout=1 if fault is stall else 60)
     with pytest.raises(Refused, match=r"listing prefix 'b/'.* failed 4 times, last with .*: no inventory is made of part of a list"):
-        listed(moto, bucket, lambda _, target: fault if "prefix=b%2F" in target else None)
+        listed(lambda _, target: fault if "prefix=b%2F" in target else None)
 
 
-def test_a_page_that_counts_fewer_than_it_holds_is_read_slowly_and_exactly(moto: ObjectStore, bucket: str) -> None:
-    keys, _ = listed(moto, bucket, lambda _number, _target: counts_nothing)
-    assert keys == KEYS
+def only(fault: Fault, *marks: str, times: int | None = None) -> Callable[[int, str], Fault | None]:
+    """Spoils whole pages whose requests bear these marks, all of them or only the first few."""
+    left = itertools.count() if times is None else iter(range(times))
+    return lambda _, target: fault if all(mark in target for mark in ("max-keys=20", *marks)) and next(left, None) is not None else None
+
+
+@pytest.mark.parametrize(("fault", "marks", "words"), OF_ANOTHER_PLACE)
+def test_a_page_of_another_place_that_comes_once_leaves_the_inventory_exact(
+    listed: Callable[..., Listed], fault: Fault, marks: list[str], words: str
+) -> None:
+    found = listed(only(fault, *marks, times=1))
+    assert found.keys == KEYS
+    assert found.spoilt == 1
+    assert (found.figures.listing.retried == 1) if "failed" in words else ("listing again" in found.lines[-2])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("fault", "marks", "words"), OF_ANOTHER_PLACE)
+def test_a_page_of_another_place_that_comes_always_leaves_no_inventory(
+    listed: Callable[..., Listed], fault: Fault, marks: list[str], words: str
+) -> None:
+    with pytest.raises(Refused, match=rf"^bucket faults: {words}"):
+        listed(only(fault, *marks))
+
+
+def test_a_folder_that_is_not_below_is_not_believed(listed: Callable[..., Listed]) -> None:
+    found = listed(only(itself_as_a_folder, "delimiter", times=1))
+    assert (found.keys, found.spoilt) == (KEYS, 1)
+    with pytest.raises(
+        Refused, match=r"^bucket faults: listing prefix '' failed 4 times, last with the page names '' as a folder below the"
+    ):
+        listed(only(itself_as_a_folder, "delimiter"))
+
+
+@pytest.mark.parametrize("fault", [from_the_beginning, from_beyond])
+def test_a_page_outside_of_its_range_is_found_and_the_bucket_listed_again_without_ranges(
+    listed: Callable[..., Listed], fault: Fault
+) -> None:
+    """Without StartAfter the fault has nothing to hold on to."""
+    last = dataclasses.replace(listed(lambda _number, _target: None).figures, cuts=("a/0030", "b/0030"))
+    found = listed(only(fault, "start-after=a%2F0030"), last=last)
+    assert found.keys == KEYS
+    assert found.spoilt == 1
+    assert "does not list in UTF-8 order" in found.lines[-2]
+    assert "listing again, cut by folders only" in found.lines[-2]
+
+
+def test_a_page_that_counts_fewer_than_it_holds_is_read_slowly_and_exactly(listed: Callable[..., Listed]) -> None:
+    assert listed(lambda _number, _target: counts_nothing).keys == KEYS
 
 
 def test_a_store_that_is_not_there_is_tried_again_and_told_without_its_url(moto: ObjectStore, bucket: str) -> None:
@@ -146,19 +299,19 @@ def test_a_store_that_is_not_there_is_tried_again_and_told_without_its_url(moto:
     assert refused.value.__cause__ is None
 
 
-def test_a_refusal_is_not_asked_again(moto: ObjectStore, bucket: str) -> None:
+def test_a_refusal_is_not_asked_again(listed: Callable[..., Listed]) -> None:
     def denied(answer: Answer) -> None:
         answer.status, answer.body = 403, b"<Error><Code>AccessDenied</Code></Error>"
 
     with pytest.raises(Refused, match="bucket faults: listing prefix '' was answered with AccessDenied"):
-        listed(moto, bucket, lambda _number, _target: denied)
+        listed(lambda _number, _target: denied)
 
 
 def test_who_pays_stands_in_the_request_that_is_sent(moto: ObjectStore, bucket: str) -> None:
     """It is a signed header: a URL that speaks of it and a request that does not are refused by S3."""
     seen: list[str | None] = []
     with faulty_proxy(moto.endpoint, lambda _number, _target: None) as proxy:
-        proxy.on_headers = lambda headers: seen.append(headers.get("x-amz-request-payer"))
+        proxy.on_request = lambda _target, headers: seen.append(headers.get("x-amz-request-payer"))
         client = dataclasses.replace(moto, endpoint=proxy.endpoint).client()
         client.meta.events.register("provide-client-params.s3", _requester_pays)  # type: ignore[arg-type]
         asker = Asker(client, bucket, connections=1)
@@ -168,18 +321,20 @@ def test_who_pays_stands_in_the_request_that_is_sent(moto: ObjectStore, bucket: 
     assert seen == ["requester"]
 
 
-def test_random_faults_never_give_a_wrong_inventory(moto: ObjectStore, bucket: str) -> None:
+def test_random_faults_never_give_a_wrong_inventory(listed: Callable[..., Listed], monkeypatch: pytest.MonkeyPatch) -> None:
+    small_pages(monkeypatch, timeout=1)
+    possible = [*PASSING, of_another_prefix, a_key_outside, from_the_beginning]
     for seed in range(6):
         numbers = random.Random(seed)
-        faults = {number: numbers.choice(PASSING) for number in range(60) if numbers.random() < 0.3}
+        faults = {number: numbers.choice(possible) for number in range(60) if numbers.random() < 0.3}
         try:
-            keys, _ = listed(moto, bucket, lambda number, _, faults=faults: faults.get(number))  # type: ignore[misc]
+            found = listed(lambda number, _, faults=faults: faults.get(number))
         except Refused:
             continue
-        assert keys == KEYS, f"seed {seed}"
+        assert found.keys == KEYS, f"seed {seed}"
 
 
-def test_requests_are_under_way_at_the_same_time(moto: ObjectStore, bucket: str) -> None:
+def test_requests_are_under_way_at_the_same_time(listed: Callable[..., Listed]) -> None:
     """Threads take turns at work, not at waiting: no answer comes here before three requests have been sent."""
     three = threading.Barrier(3)
 
@@ -187,6 +342,45 @@ def test_requests_are_under_way_at_the_same_time(moto: ObjectStore, bucket: str)
         three.wait(timeout=30)
 
     # The first is the root, before there are folders to ask for.
-    keys, _ = listed(moto, bucket, lambda number, _target: held_back if 1 <= number <= 3 else None, timeout=60)
-    assert keys == KEYS
+    assert listed(lambda number, _target: held_back if 1 <= number <= 3 else None).keys == KEYS
     assert not three.broken
+
+
+def test_a_request_that_was_refused_as_expired_is_signed_anew_with_fresh_credentials(
+    moto: ObjectStore, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile's `credential_process` gives keys that are about to expire, and other keys after the store has refused those."""
+    given, config = tmp_path / "given.json", tmp_path / "config"
+    config.write_text(f"[profile short-lived]\ncredential_process = cat {given}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def give(name: str, lifetime: timedelta) -> None:
+        expires = (datetime.now(UTC) + lifetime).isoformat()
+        keys = {"AccessKeyId": f"{name}-KEY", "SecretAccessKey": "secret", "SessionToken": f"{name}-TOKEN", "Expiration": expires}
+        given.write_text(json.dumps({"Version": 1, **keys}))
+
+    seen: list[tuple[str, str]] = []
+
+    def expired(answer: Answer) -> None:
+        expired_token(answer)
+        give("NEW", timedelta(hours=1))
+
+    def spoil(_: int, target: str) -> Fault | None:
+        asked = parse_qs(urlsplit(target).query)
+        seen.append((asked["X-Amz-Credential"][0].partition("/")[0], asked["X-Amz-Security-Token"][0]))
+        return expired if seen[-1][0] == "OLD-KEY" else None
+
+    give("OLD", timedelta(minutes=1))
+    with faulty_proxy(moto.endpoint, spoil) as proxy:
+        client = Session(profile_name="short-lived").client(
+            "s3", endpoint_url=proxy.endpoint, region_name="us-east-1", config=Config(signature_version="s3v4", proxies={})
+        )
+        asker = Asker(client, bucket, connections=1, attempts=ATTEMPTS)
+        with TURN:
+            page = asker.ask(Question(prefix="a/"))
+        asker.close()
+    assert page.objects["key"].to_pylist() == [key for key in KEYS if key.startswith("a/")]
+    assert seen == [("OLD-KEY", "OLD-TOKEN"), ("NEW-KEY", "NEW-TOKEN")]
+    assert asker.retried == 1

@@ -1,5 +1,6 @@
 """The lister over stores of every order: each object exactly once, or nothing at all."""
 
+import itertools
 import random
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +16,7 @@ from orphan_pipeline.inventory.columns import LISTED, VERSIONS
 from orphan_pipeline.inventory.listing.asking import Question
 from orphan_pipeline.inventory.listing.lister import FOLDERS_A_WORKER, Lister, OutOfOrder
 from orphan_pipeline.inventory.listing.page import Page, Token
+from orphan_pipeline.inventory.listing.ranges import Piece
 from orphan_pipeline.inventory.listing.transport import TURN
 
 KEYS = st.sets(
@@ -127,23 +129,31 @@ def test_many_keys_in_one_folder_are_cut_and_shared() -> None:
     assert lister.figures().ranges > 1
 
 
+def test_a_place_to_cut_is_found_by_few_questions_below_many_empty_ones() -> None:
+    """Numbers with many leading zeros: to go down from the end by halves, one question each, took one for each half."""
+    asked: list[Question] = []
+
+    class Probed(Store):
+        def ask(self, question: Question) -> Page:
+            if question.most == 1:
+                asked.append(question)
+            return super().ask(question)
+
+    keys = {f"uploads/{n:012d}" for n in range(300)}
+    lister = Lister(Probed(keys), "b", concurrency=2, in_order=True)  # type: ignore[arg-type]
+    victim = Piece(prefix="uploads/", position="uploads/000000000009")
+    lister._active.append(victim)
+    piece = lister._cut(victim)
+    assert piece is not None
+    assert piece.after == victim.until == "uploads/0000000002"  # the highest step down that has keys after it
+    assert len(asked) <= 8
+
+
 def test_an_order_that_turns_out_wrong_after_a_cut_throws_all_away() -> None:
     keys = {f"uploads/{n:06d}" for n in range(500)}
     store = Store(keys, order=lambda key: key[::-1])
     with pytest.raises(OutOfOrder, match="does not list in UTF-8 order"):
         listed(store, cuts=("uploads/000250",))
-
-
-def test_keys_of_another_prefix_are_refused() -> None:
-    class Wrong(Store):
-        def ask(self, question: Question) -> Page:
-            page = super().ask(question)
-            if question.prefix:
-                return Page(objects=batch_of(["elsewhere/x"]), common_prefixes=(), truncated=False, next_token=None, fast=True)
-            return page
-
-    with pytest.raises(Refused, match="holds keys of another prefix"):
-        listed(Wrong({"a/1", "a/2"}))
 
 
 def test_a_list_that_goes_in_a_circle_is_refused() -> None:
@@ -297,6 +307,81 @@ def test_requests_are_bounded_where_folders_are_many_and_nearly_empty() -> None:
     found, _ = listed(store, in_order=False, concurrency=1)
     assert found == sorted(keys)
     assert store.requests < 4 * FOLDERS_A_WORKER
+
+
+class LateFolders(Store):
+    """Names the objects at the top first and folders after them, so that the first page shows no folder."""
+
+    def __init__(self, keys: set[str], *, page: int) -> None:
+        super().__init__(keys, page=page, order=lambda key: (key.count("/"), key[::-1]))
+
+    def ask(self, question: Question) -> Page:
+        if not question.delimiter:
+            return super().ask(question)
+        self.requests += 1
+        below = [key for key in self.keys if key.startswith(question.prefix)]
+        steps = dict.fromkeys(question.prefix + "/".join(key[len(question.prefix) :].split("/")[:1]) for key in below if key)
+        names = [step if step in self.keys and "/" not in step[len(question.prefix) :] else f"{step}/" for step in steps]
+        start = int(str(question.token or 0))
+        found = names[start : start + self.page]
+        more = start + self.page < len(names)
+        return Page(
+            objects=batch_of([name for name in found if not name.endswith("/")]),
+            common_prefixes=tuple(name for name in found if name.endswith("/")),
+            truncated=more,
+            next_token=str(start + self.page) if more else None,
+            fast=True,
+        )
+
+
+@pytest.mark.parametrize("declared", [(), ("f00019/",), ("f00019/sub/",)])
+def test_folders_that_show_late_are_bounded_and_every_object_is_there_once(declared: tuple[str, ...]) -> None:
+    folders = 20 * FOLDERS_A_WORKER
+    keys = {f"top{n:04d}" for n in range(400)} | {f"f{n:05d}/{part}" for n in range(folders) for part in ("x", "é/y", "sub/z")}
+    store = LateFolders(keys, page=100)
+    found, lister = listed(store, in_order=False, concurrency=2, declared=declared)
+    assert found == sorted(keys)
+    figures = lister.figures()
+    assert figures.ranges < 4 * FOLDERS_A_WORKER
+    assert store.requests < 4 * FOLDERS_A_WORKER
+    assert sum(piece.objects for piece in figures.pieces) == len(keys)
+    assert any(piece.besides for piece in figures.pieces)
+    if declared:
+        assert declared[0] in {piece.prefix for piece in figures.pieces}
+
+
+@settings(deadline=None, max_examples=100)
+@given(keys=KEYS, few=st.integers(0, 3), page=st.integers(1, 7), in_order=st.booleans())
+def test_every_object_exactly_once_however_few_folders_are_asked_for(keys: set[str], few: int, page: int, in_order: bool) -> None:
+    store = Store(keys, page=page)
+    lister = Lister(store, "b", concurrency=3, in_order=in_order)  # type: ignore[arg-type]
+    lister._folders_left = few
+    assert sorted(str(key) for batch in lister.batches() for key in batch["key"].to_pylist()) == sorted(keys)
+
+
+def test_only_what_comes_in_order_cannot_come_twice() -> None:
+    keys = {f"a/{n}" for n in range(50)}
+    assert not listed(Store(keys))[1].may_repeat()
+    assert listed(Store(keys), in_order=False)[1].may_repeat()
+
+    class NoFolders(Store):
+        def ask(self, question: Question) -> Page:
+            return super().ask(Question(prefix=question.prefix, after=question.after, token=question.token, most=question.most))
+
+    assert listed(NoFolders(keys, page=100))[1].may_repeat()
+
+
+def test_the_range_of_a_key_is_named_as_it_was_asked_for() -> None:
+    keys = {f"a/{n:03d}" for n in range(50)} | {"b"}
+    assert listed(Store(keys, page=100), in_order=False)[1].range_of("a/007") == "prefix 'a/'"
+    assert listed(Store(keys, page=100), cuts=("a/010",))[1].range_of("a/020") == "prefix '' after 'a/010'"
+
+
+def test_progress_tells_pages_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.chain([100.0], itertools.repeat(104.0))
+    monkeypatch.setattr("orphan_pipeline.inventory.listing.lister.monotonic", lambda: next(clock))
+    _, lister = listed(Store({f"a{n:03d}" for n in range(60)}, page=3), in_order=False)
+    assert lister.detail() == "20 pages, 5 pages/s, 1 ranges done, 0 to go, 0 requests retried"
 
 
 class Versions:

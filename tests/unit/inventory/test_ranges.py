@@ -1,9 +1,10 @@
 """Where pieces are cut: always strictly between, in the order of UTF-8 bytes, and never through a surrogate."""
 
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orphan_pipeline.inventory.listing.ranges import LAST, MOST_RANGES, PieceFigures, between, cuts_around, merged
+from orphan_pipeline.inventory.listing.ranges import LAST, MOST_RANGES, PieceFigures, between, cuts_around, in_other_folders, ladder, merged
 
 KEYS = st.text(st.characters(codec="utf-8"), max_size=8) | st.text("01", max_size=8)
 
@@ -78,3 +79,22 @@ def test_neighbouring_ranges_are_merged_and_still_count_the_same(folders: int, e
 def test_a_declared_prefix_is_cut_off_before_and_behind() -> None:
     assert cuts_around(["b/", "a/b/", "a/b/c/"], within="a/") == ["a/b/", "a/b/c/", "a/b/c0", "a/b0"]
     assert cuts_around(["a/"], within="a/") == []
+
+
+@settings(deadline=None)
+@given(low=KEYS, high=st.none() | KEYS, most=st.integers(1, 20))
+def test_a_ladder_goes_down_by_the_same_steps_as_halving_again_and_again(low: str, high: str | None, most: int) -> None:
+    if high is not None and high <= low:
+        return
+    rungs = ladder(low, high, "", most=most)
+    assert rungs == sorted(rungs, reverse=True)
+    assert len(rungs) <= most
+    for upper, rung in zip([high, *rungs], rungs, strict=False):
+        assert rung == between(low, upper, "")
+
+
+@settings(deadline=None)
+@given(keys=st.lists(st.text("ab/é", max_size=6)), folders=st.sets(st.sampled_from(["p/a/", "p/b/", "p/é/", "p//", "p/ab/"])))
+def test_what_lies_in_other_folders_is_known_by_its_first_step(keys: list[str], folders: set[str]) -> None:
+    expected = ["/" in key and f"p/{key.partition('/')[0]}/" not in folders for key in keys]
+    assert in_other_folders(pa.array([f"p/{key}" for key in keys], pa.string()), "p/", folders).to_pylist() == expected
