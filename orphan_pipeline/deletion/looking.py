@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from orphan_pipeline.errors import Refused
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -69,17 +71,25 @@ def versions_of(client: "S3Client", bucket: str, key: str) -> Iterator[tuple[Any
     page: Any = {}
     asked: dict[str, Any] = {"Bucket": bucket, "Prefix": key}
     while True:
-        page = client.list_object_versions(**asked)
+        page = whole(client.list_object_versions(**asked))
         for entry, is_marker in _of(page, key):
             latest = latest or entry["IsLatest"]
             yield entry, is_marker
         # In byte order the key itself comes before all that begin with it: only a page that ends within its versions leads to more.
-        if not page.get("IsTruncated") or page.get("NextKeyMarker") != key:
+        if not page["IsTruncated"] or page.get("NextKeyMarker") != key:
             break
         asked |= {"KeyMarker": key, "VersionIdMarker": page["NextVersionIdMarker"]}
     listed_as = XML_CANNOT_CARRY.sub(UNREADABLE, key)
-    if not latest and (page.get("IsTruncated") or listed_as != key):
-        yield from _of(client.list_object_versions(Bucket=bucket, Prefix=key + SEAWEEDFS_VERSIONS), key, listed_as)
+    if not latest and (page["IsTruncated"] or listed_as != key):
+        yield from _of(whole(client.list_object_versions(Bucket=bucket, Prefix=key + SEAWEEDFS_VERSIONS)), key, listed_as)
+
+
+def whole(page: Any) -> Any:
+    """A page of a listing. Raises Refused for an answer without a body, which botocore gives as a list of nothing: what stands would be
+    taken for gone."""
+    if "IsTruncated" not in page:
+        raise Refused("the store answered a listing with nothing at all: run it again")
+    return page
 
 
 def _of(page: Any, *names: str) -> Iterator[tuple[Any, bool]]:

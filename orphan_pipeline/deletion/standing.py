@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from orphan_pipeline.deletion.looking import Current, look, look_behind
+from orphan_pipeline.deletion.looking import Current, look, look_behind, whole
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -44,7 +44,7 @@ def _looked_at(client: "S3Client", bucket: str, key: str) -> Current:
 
 def _versions_listed(client: "S3Client", bucket: str, keys: Sequence[str]) -> dict[str, Current]:
     def ask(prefix: str, begin: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
-        page: Any = client.list_object_versions(Bucket=bucket, Prefix=prefix, **begin)
+        page = whole(client.list_object_versions(Bucket=bucket, Prefix=prefix, **begin))
         entries = [*page.get("Versions", []), *({**marker, "ETag": None} for marker in page.get("DeleteMarkers", []))]
         next_one = {"KeyMarker": page.get("NextKeyMarker", ""), "VersionIdMarker": page.get("NextVersionIdMarker", "")}
         return entries, {name: value for name, value in next_one.items() if value} if page["IsTruncated"] else {}
@@ -58,7 +58,7 @@ def _versions_listed(client: "S3Client", bucket: str, keys: Sequence[str]) -> di
 
 def _objects_listed(client: "S3Client", bucket: str, keys: Sequence[str]) -> dict[str, Current]:
     def ask(prefix: str, begin: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
-        page: Any = client.list_objects_v2(Bucket=bucket, Prefix=prefix, **begin)
+        page = whole(client.list_objects_v2(Bucket=bucket, Prefix=prefix, **begin))
         return page.get("Contents", []), {"ContinuationToken": page["NextContinuationToken"]} if page["IsTruncated"] else {}
 
     return {entry["Key"]: Current(etag=entry["ETag"].strip('"')) for entry in _over_the_range(ask, keys, "StartAfter")}
