@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 HELD = "-held"
 """What the names of objects end in that a hook holds."""
 
-LONGEST_USE = 0.05
-"""Seconds: how long what is let go again is in use."""
+LONGEST_USE = 40
+"""So many deeds of one thread later at most, what is let go again is let go."""
 
 FILLER = 20_000
 """Rows of others, so that PostgreSQL finds an index worth its while."""
@@ -56,6 +56,15 @@ def make_table(url: str, *, index: bool) -> None:
         connection.execute("ANALYZE documents")
 
 
+def document_of(key: str) -> str:
+    return json.dumps({"attachments": [{"url": f"https://cdn.example.com/{key}"}]})
+
+
+def let_go(connection: psycopg.Connection, keys: Sequence[str]) -> None:
+    for key in keys:
+        connection.execute("DELETE FROM documents WHERE data @> %s::jsonb", [document_of(key)])
+
+
 @dataclass
 class Application:
     """`etags`: of what it wrote over the planned objects; `markers`: of its own deletes; `in_use_since`: of what it did not let go."""
@@ -80,21 +89,23 @@ class Application:
             self.deleted.add(key)
             self.markers[key] = self.client.delete_object(Bucket=self.bucket, Key=key).get("VersionId", "")
         if "referenced" in deed:
-            document = f'{{"attachments": [{{"url": "https://cdn.example.com/{key}"}}]}}'
-            connection.execute("INSERT INTO documents (data) VALUES (%s)", [document])
-            if deed == "referenced and let go":
-                Event().wait(self.random.random() * LONGEST_USE)
-                connection.execute("DELETE FROM documents WHERE data @> %s::jsonb", [document])
-            else:
+            connection.execute("INSERT INTO documents (data) VALUES (%s)", [document_of(key)])
+            if deed != "referenced and let go":
                 self.in_use_since[key] = elapsed()
 
     def work(self, deeds: Sequence[tuple[str, Deed]], may_go_on: Callable[[str], None]) -> None:
         """In a thread of its own; `may_go_on` returns when the deed about this key is due."""
         try:
+            to_let_go: dict[int, list[str]] = {}
             with psycopg.connect(self.url, autocommit=True) as connection:
-                for key, deed in deeds:
+                for number, (key, deed) in enumerate(deeds):
                     may_go_on(key)
                     self.do(deed, key, connection)
+                    if deed == "referenced and let go":
+                        to_let_go.setdefault(number + self.random.randrange(LONGEST_USE), []).append(key)
+                    let_go(connection, to_let_go.pop(number, []))
+                for keys in to_let_go.values():
+                    let_go(connection, keys)
         except BaseException as error:
             self.failures.append(error)
             raise
