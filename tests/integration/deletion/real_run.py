@@ -2,9 +2,9 @@
 a file, hooks and all, in this process or in one of its own. Only what Dagster gives a step is made here."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -171,7 +171,10 @@ def sweep(
     lake, now = Lake(folder / "lake").bucket(NAME), datetime.now(UTC)
     with psycopg.connect(database_url) as connection:
         [identifier] = connection.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone() or [""]
-    rows = [{"key": one.key, "size": one.size, "last_modified": one.last_modified, "etag": one.etag, "storage_class": "STANDARD"} for one in planned]
+    rows = [
+        {"key": one.key, "size": one.size, "last_modified": one.last_modified, "etag": one.etag, "storage_class": "STANDARD"}
+        for one in planned
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("orphan_pipeline.orphans.files.CHUNK_KEYS", chunk)
         take_inventory(lake.sweep("s1"), [pa.RecordBatch.from_pylist(rows, schema=LISTED)], at=now, settings=settings.buckets[NAME])

@@ -1,18 +1,23 @@
 """What a plan that is gone on with must get right, beside what the kills show: each of these was found by them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import real_run
-from deletion_helpers import client_of, recorded, standing
+from deletion_helpers import Restorable, client_of, record_deletion, recorded, standing
 from live_application import make_table
+from test_newer import hidden_by_delete
 
 from orphan_pipeline.deletion.deleter import VersionedDeleter
+from orphan_pipeline.deletion.ledger import Ledger
+from orphan_pipeline.deletion.newer.objects import HIDDEN
 from orphan_pipeline.deletion.quarantine.place import Quarantine
 from orphan_pipeline.demo.servers import ObjectStore
+from orphan_pipeline.lake.layout import BucketLake
 
 MakeBucket = Callable[..., str]
 
@@ -23,7 +28,9 @@ def reference(url: str, key: str) -> None:
         connection.execute("INSERT INTO documents (data) VALUES (%s)", [document])
 
 
-@pytest.mark.xfail(strict=True, reason="the canary is looked at in every run, and takes what was brought back at once for a lie of the store")
+@pytest.mark.xfail(
+    strict=True, reason="the canary is looked at in every run, and what was brought back is taken for a lie of the store"
+)
 def test_a_plan_goes_on_whose_canary_was_brought_back(
     seaweedfs: ObjectStore, make_bucket: MakeBucket, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,3 +85,17 @@ def test_a_copy_that_a_killed_run_made_is_named_though_its_key_is_held_by_now(
     place = Quarantine.of(plan.quarantine or "")
     copies = {f"s3://{place.bucket}/{key}" for key in standing(client_of(seaweedfs), place.bucket)}
     assert copies == {line["copy"] for line in lines.values()} - {None}
+
+
+@pytest.mark.xfail(strict=True, reason="restore calls it lost: 'their versions or copies are gone'")
+def test_what_a_killed_run_hid_comes_back_by_its_key(seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path) -> None:
+    """A delete that met a write, of a run that was killed before it noted its marker: `unknown`, `NewerObjectHidden`. A run that finds the
+    key in use says `restore --key`."""
+    bucket = make_bucket(seaweedfs, versioned=True)
+    planned, answers = hidden_by_delete(seaweedfs, bucket, ["a/1"])
+    world = Restorable()
+    world.client, world.bucket, world.lake = client_of(seaweedfs), bucket, BucketLake(tmp_path / "lake")
+    ledger = Ledger(world.lake.ledger("a" * 64, dry_run=False))
+    record_deletion(ledger, planned, [replace(answers["a/1"], outcome="unknown", code=HIDDEN)])
+    assert world.restore(key="a/1").newer == 1
+    assert world.client.get_object(Bucket=bucket, Key="a/1")["Body"].read() == b"newer a/1"

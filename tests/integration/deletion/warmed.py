@@ -2,9 +2,8 @@
 takes to delete a few hundred objects."""
 
 import boto3.session
-from deletion_helpers import session
-
 import real_run  # noqa: F401
+from deletion_helpers import session
 
 session().client("s3", region_name="nowhere", aws_access_key_id="x", aws_secret_access_key="x")
 boto3.session.Session = lambda **_: session()  # type: ignore[assignment, misc]
