@@ -133,9 +133,7 @@ def listed(keys: Sequence[str], *, last_modified: datetime) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=LISTED)
 
 
-def _reference_figures(
-    at: datetime, count: int, sources: Sequence[str], globs: Sequence[str], system_identifier: str
-) -> ReferenceFigures:
+def _reference_figures(at: datetime, count: int, sources: Sequence[str], globs: Sequence[str], system_identifier: str) -> ReferenceFigures:
     cut = CutFigures(
         database="app",
         snapshot_at=at,

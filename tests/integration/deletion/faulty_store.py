@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 NOT_KEPT = ("content-length", "transfer-encoding", "connection", "keep-alive")
 """Of the server's answer: these are said anew."""
 
+SERVER_ERROR = 500
+
 
 @dataclass
 class Exchange:
@@ -85,6 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._ask_upstream(exchange)
             if spoilt:
                 self.server.after(number)(exchange)
+            if exchange.status >= SERVER_ERROR:  # what an object's answer says of it, an error does not say
+                exchange.answered = {"Date": exchange.answered["Date"]}
         self._answer(exchange)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle

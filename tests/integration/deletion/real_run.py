@@ -2,10 +2,13 @@
 a file, hooks and all, in this process or in one of its own. Only what Dagster gives a step is made here."""
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -155,7 +158,8 @@ def sweep(
                     {"name": "documents", "database": "app", "table": "documents", "column": "data",
                      "json_paths": ["$.attachments[*].url"], "key": {"strip": ["https://cdn.example.com/"]}}
                 ],
-                "safety": {"min_age": "0s", "allow_short_min_age": True, "multipart_grace": "0s", "confirmations": 1, "confirmation_gap": "0s"},
+                "safety": {"min_age": "0s", "allow_short_min_age": True, "multipart_grace": "0s", "confirmations": 1,
+                           "confirmation_gap": "0s"},
                 "deletion": {
                     "before_chunk": ["real_run:hold"],
                     "after_chunk": [{"call": "real_run:tell", "options": told}],
@@ -221,7 +225,7 @@ def delete(told: Connection, swept: Swept, run_id: str) -> None:
     _saying_why(swept, lambda: swept.delete(run_id))
 
 
-def restore(told: Connection, swept: Swept, run_id: str) -> None:
+def restore(told: Connection, swept: Swept, run_id: str, *, include_unknown: bool = False) -> None:
     """In a process of its own: says when the run begins, and when the first chunk comes back."""
     from orphan_pipeline.deletion.undo import restore as module
 
@@ -234,7 +238,28 @@ def restore(told: Connection, swept: Swept, run_id: str) -> None:
 
     module.restore_lines, module.KEYS_A_FILE = restore_lines, 20
     told.send(True)
-    _saying_why(swept, lambda: swept.restore(run_id, prefix=PREFIX))
+    _saying_why(swept, lambda: swept.restore(run_id, prefix=PREFIX, include_unknown=include_unknown))
+
+
+def delete_impatiently(told: Connection, swept: Swept, run_id: str) -> None:
+    """As `delete`, without the waits between attempts, and two seconds for an answer."""
+    _impatient()
+    delete(told, swept, run_id)
+
+
+def restore_impatiently(told: Connection, swept: Swept, run_id: str) -> None:
+    """As `restore`, also of what went by a delete whose answer was lost."""
+    _impatient()
+    restore(told, swept, run_id, include_unknown=True)
+
+
+def _impatient() -> None:
+    endpoint: Any = import_module("botocore.endpoint")
+    bucket: Any = import_module("orphan_pipeline.resources.bucket")
+    pace: Any = import_module("orphan_pipeline.deletion.pace.pace")
+    endpoint.time = SimpleNamespace(sleep=_silent, time=time.time)
+    bucket.Config = partial(bucket.Config, read_timeout=2)
+    pace.Pace.wait = lambda pace, seconds: pace.stopping.wait(min(seconds, 0.01))
 
 
 def _saying_why(swept: Swept, work: Callable[[], None]) -> None:

@@ -28,9 +28,7 @@ def reference(url: str, key: str) -> None:
         connection.execute("INSERT INTO documents (data) VALUES (%s)", [document])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the canary is looked at in every run, and what was brought back is taken for a lie of the store"
-)
+@pytest.mark.xfail(strict=True, reason="the canary is looked at in every run, and what was brought back is taken for a lie of the store")
 def test_a_plan_goes_on_whose_canary_was_brought_back(
     seaweedfs: ObjectStore, make_bucket: MakeBucket, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
-"""A writer overwrites, references, uploads again, lets go and deletes objects while deletion runs (rule 10): nothing that changed is deleted;
-what the last answer before its chunk said to be in use is left, with that outcome; what any later answer said to be in use is back, content
-and all, by the end of the run; and what was written last stands, although this store may hide it in the moment of its delete (test_newer.py).
-"""
+"""A writer overwrites, references, uploads again, lets go and deletes objects while deletion runs (rule 10): nothing that changed is
+deleted; what the last answer before its chunk said to be in use is left, with that outcome; what any later answer said to be in use is
+back, content and all, by the end of the run; and what was written last stands, although this store may hide it in the moment of its delete
+(test_newer.py)."""
 
 import os
 from collections.abc import Callable
@@ -108,6 +108,7 @@ def test_races(
             live.end()
     lines = {line["key"]: line for line in recorded(ledger)}
     assert len(lines) == races
+    assert "unknown" not in {line["outcome"] for line in lines.values()}, "every answer came"
     answers = answers_of(journal)
     stood = judge(application, planned, deeds, lines, standing(client, bucket), answers)
     let_go = [key for key, deed in deeds.items() if deed == "referenced and let go" and any(used for _, used in answers.asked[key])]

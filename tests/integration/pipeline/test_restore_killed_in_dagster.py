@@ -3,6 +3,7 @@ whole, or by launching the job again. In the end every object is back."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from random import Random, SystemRandom
 from threading import Event
 from typing import Any
@@ -80,9 +81,7 @@ def test_a_restore_whose_run_is_killed_is_resumed_from_the_ui(dev: Dev, capsys: 
         assert [marker["Key"] for _, markers in found for marker in markers] == []
         assert sorted(version["Key"] for versions, _ in found for version in versions) == sorted(bodies)
         with ThreadPoolExecutor(8) as pool:
-            bucket = dev.world.bucket
-            read = pool.map(lambda key: dev.world.client.get_object(Bucket=bucket, Key=key)["Body"].read(), bodies)
-            assert list(read) == list(bodies.values())
+            assert list(pool.map(partial(body, dev), bodies)) == list(bodies.values())
         rounds += 1
     with capsys.disabled():
         print(f"\nrestore in Dagster: {kills} kills in {rounds} rounds, {partly} when part was back, seed {SEED}")
@@ -99,6 +98,10 @@ def deleted_round(dev: Dev, number: int) -> tuple[dict[str, bytes], PlanEntry]:
     assert dev.ended(dev.launch("media_deletion_job", tags={"dagster/partition": "files/"})) == "SUCCESS"
     assert not bodies.keys() & listed(dev)
     return bodies, plan
+
+
+def body(dev: Dev, key: str) -> bytes:
+    return dev.world.client.get_object(Bucket=dev.world.bucket, Key=key)["Body"].read()
 
 
 def listed(dev: Dev) -> set[str]:
