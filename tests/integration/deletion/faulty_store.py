@@ -86,7 +86,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not (exchange.status or exchange.reset or exchange.stall):
             self._ask_upstream(exchange)
             if spoilt:
+                length = exchange.announced
                 self.server.after(number)(exchange)
+                if exchange.method == "HEAD":  # it has no body that could be half of it
+                    exchange.announced = length
             if exchange.status >= SERVER_ERROR:  # what an object's answer says of it, an error does not say
                 exchange.answered = {"Date": exchange.answered["Date"]}
         self._answer(exchange)
