@@ -244,8 +244,9 @@ def judge(
             assert own.current is None, what
         elif line is None or line["code"] == "NotSent":
             assert own.current == one.etag, what
+        wrote_anew = own.current is not None and deed.startswith(("overwritten", "uploaded"))
         if line is None or line["code"] == "NotSent":
-            assert not ours, what
+            assert not ours or wrote_anew, what
             continue
         outcome, let_go = line["outcome"], answers.before[key]
         went = outcome == "deleted" or (outcome == "unknown" and key not in application.deleted)
@@ -255,7 +256,7 @@ def judge(
             assert outcome == "referenced_again", what
         if outcome in ("referenced_again", "held", "changed"):
             # A run that was killed may have deleted it before the application wrote it anew: our marker then lies below.
-            assert not ours or (len(let_go) > 1 and own.current is not None and deed.startswith(("overwritten", "uploaded"))), what
+            assert not ours or (len(let_go) > 1 and wrote_anew), what
         if outcome == "referenced_again":
             assert any(at.in_use for at in let_go), what
         if application.wants(key) and key not in application.etags:

@@ -46,11 +46,18 @@ def test_a_plan_goes_on_whose_canary_was_brought_back(
         database_url=database_url,
         folder=tmp_path,
         chunk=10,
-        deletion={"mode": "versioned", "max_deletions": 20, "concurrency": 1},
+        deletion={"mode": "versioned", "concurrency": 1},
     )
     used = next(key for key, chunk in swept.chunk_of.items() if chunk == 0)
-    monkeypatch.setattr(real_run, "tell", lambda chunk, *, file: reference(database_url, used))
-    swept.delete("r1")  # as far as the cap
+
+    def use_and_stop(chunk: object, *, file: str) -> None:
+        reference(database_url, used)
+        swept.lake.kill_switch.write_text("after the canary")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(real_run, "tell", use_and_stop)
+        swept.delete("r1")
+    swept.lake.kill_switch.unlink()
     assert swept.client.head_object(Bucket=swept.bucket, Key=used)["ETag"], "it was brought back"
     swept.delete("r2")
     assert sum(amount.objects for amount in swept.ledger.totals().values()) == 40
