@@ -14,6 +14,7 @@ from deletion_helpers import Standing
 
 from orphan_pipeline.deletion.ledger import GONE, Answer, Planned
 from orphan_pipeline.deletion.recheck.guard import Recheck
+from orphan_pipeline.deletion.settle import BY_LOOKING
 from orphan_pipeline.elapsed import elapsed
 from orphan_pipeline.references.recheck.asking import Asked, Asker
 from orphan_pipeline.references.recheck.ways import Keys
@@ -249,14 +250,15 @@ def judge(
             assert not ours or wrote_anew, what
             continue
         outcome, let_go = line["outcome"], answers.before[key]
+        settled = len(let_go) > 1 or line["code"] == BY_LOOKING  # a run that was killed had begun it
         went = outcome == "deleted" or (outcome == "unknown" and key not in application.deleted)
         if went:
             assert not all(at.in_use for at in let_go), what  # never in spite of the last answer
-        elif len(let_go) == 1 and let_go[0].in_use:
+        elif not settled and let_go[0].in_use:
             assert outcome == "referenced_again", what
         if outcome in ("referenced_again", "held", "changed"):
             # A run that was killed may have deleted it before the application wrote it anew: our marker then lies below.
-            assert not ours or (len(let_go) > 1 and wrote_anew), what
+            assert not ours or (settled and wrote_anew), what
         if outcome == "referenced_again":
             assert any(at.in_use for at in let_go), what
         if application.wants(key) and key not in application.etags:
