@@ -1,6 +1,6 @@
 """A synthetic S3 endpoint on loopback, in a process of its own, that answers deletes without storing anything, so that what is measured
 is the client. Beside the listing of endpoint.py (for s5cmd) it answers DeleteObjects in full, each key with a delete marker's id made of
-the key, and ListObjectVersions of one key with that marker and the object behind it.
+the key, and ListObjectVersions with that marker of each key and the object behind it, a thousand entries a page.
 
 `python -m benchmarks.delete_endpoint --keys 1000000 --limit 3000` prints its port. Above `limit` keys a second, of which it lets one
 second's worth pass at once, it answers SlowDown to the whole request."""
@@ -8,6 +8,7 @@ second's worth pass at once, it answers SlowDown to the whole request."""
 import asyncio
 import re
 import sys
+from bisect import bisect_left, bisect_right
 from email.utils import formatdate
 from time import monotonic
 from urllib.parse import parse_qs, urlsplit
@@ -16,7 +17,7 @@ from zlib import crc32
 
 import click
 
-from benchmarks.endpoint import Listing
+from benchmarks.endpoint import PAGE, Listing
 
 ETAG = "9e107d9d372bb6826bd81d3542a419d6"
 KEY = re.compile(rb"<Key>([^<]+)</Key>")
@@ -24,13 +25,21 @@ LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 DELETED = "<Deleted><Key>{key}</Key><DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{marker}</DeleteMarkerVersionId></Deleted>"
 RESULT = '<?xml version="1.0" encoding="UTF-8"?>\n<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{lines}</DeleteResult>'
 VERSIONS = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n<ListVersionsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-    "<IsTruncated>false</IsTruncated>"
+    '<?xml version="1.0" encoding="UTF-8"?>\n<ListVersionsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{next}{entries}'
+    "</ListVersionsResult>"
+)
+LAST_PAGE = "<IsTruncated>false</IsTruncated>"
+NEXT_PAGE = "<IsTruncated>true</IsTruncated><NextKeyMarker>{key}</NextKeyMarker><NextVersionIdMarker>v</NextVersionIdMarker>"
+HIDDEN = (
     "<DeleteMarker><Key>{key}</Key><VersionId>{marker}</VersionId><IsLatest>true</IsLatest>"
     "<LastModified>2026-11-01T00:00:00.000Z</LastModified></DeleteMarker>"
     "<Version><Key>{key}</Key><VersionId>v</VersionId><IsLatest>false</IsLatest>"
-    '<LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>"{etag}"</ETag></Version></ListVersionsResult>'
+    f'<LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>"{ETAG}"</ETag></Version>'
 )
+KEYS_A_PAGE = PAGE // 2
+"""Of versions: each key is there twice."""
+
+BEYOND = "\U0010ffff"
 SLOW_DOWN = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
@@ -51,10 +60,17 @@ class Deletes:
         if method == "POST" and "delete" in asked:
             return self._delete(body)
         if method == "GET" and "versions" in asked:
-            key = asked["prefix"][0]
-            text = VERSIONS.format(key=escape(key), marker=marker_of(escape(key).encode()), etag=ETAG)
-            return "200 OK", text.encode()
+            return "200 OK", self._versions(asked["prefix"][0], asked.get("key-marker", [""])[0])
         return "200 OK", self._listing.answer(target) if method == "GET" else b""
+
+    def _versions(self, prefix: str, after: str) -> bytes:
+        """As if every key had been deleted."""
+        keys = self._listing.keys
+        begin = max(bisect_left(keys, prefix), bisect_right(keys, after))
+        end = bisect_right(keys, prefix + BEYOND)
+        page = [escape(keys[number]) for number in range(begin, min(end, begin + KEYS_A_PAGE))]
+        entries = "".join([HIDDEN.format(key=key, marker=marker_of(key.encode())) for key in page])
+        return VERSIONS.format(next=NEXT_PAGE.format(key=page[-1]) if begin + len(page) < end else LAST_PAGE, entries=entries).encode()
 
     def _delete(self, body: bytes) -> tuple[str, bytes]:
         keys = KEY.findall(body)

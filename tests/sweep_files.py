@@ -84,11 +84,12 @@ def publish(
     inventory: bool = True,
     derived: bool = False,
     globs: Sequence[str] = (),
+    system_identifier: str = "1",
 ) -> Manifest:
     """A whole sweep of a bucket that holds `orphans` and `referenced`, whose databases name `referenced` and `gone`. Where no sweep was
     accepted before, it is approved as the `baseline`, as an operator would, and nothing else about it. Without `inventory` the
     sweep has one already. With `derived`, `gone` are keys that were made by a template; `globs` are
-    templates of every source."""
+    templates of every source; `system_identifier` is of the database."""
     at = started_at or datetime.now(UTC)
     settings = settings or bucket_settings()
     sweep = lake.sweep(sweep_id)
@@ -98,7 +99,9 @@ def publish(
     put_references(sweep, rows)
     count = len(referenced) + len(gone)
     write_document(
-        sweep.stage("references") / FIGURES, ReferenceFigures, _reference_figures(at + timedelta(seconds=1), count, sources, globs)
+        sweep.stage("references") / FIGURES,
+        ReferenceFigures,
+        _reference_figures(at + timedelta(seconds=1), count, sources, globs, system_identifier),
     )
     with sweep.writing("dangling") as folder:
         dangling = with_what_is_missed(lake, sweep, write_dangling(sweep, folder), at=at, undo_window=settings.deletion.undo_window)
@@ -130,12 +133,12 @@ def listed(keys: Sequence[str], *, last_modified: datetime) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=LISTED)
 
 
-def _reference_figures(at: datetime, count: int, sources: Sequence[str], globs: Sequence[str]) -> ReferenceFigures:
+def _reference_figures(at: datetime, count: int, sources: Sequence[str], globs: Sequence[str], system_identifier: str) -> ReferenceFigures:
     cut = CutFigures(
         database="app",
         snapshot_at=at,
         host_snapshot_at=at,
-        system_identifier="1",
+        system_identifier=system_identifier,
         snapshot="s",
         lsn="0/0",
         server_version="18",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from multiprocessing.connection import Connection
@@ -23,6 +23,7 @@ from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.pace.shared import file_of
+from orphan_pipeline.deletion.quarantine.place import Quarantine
 from orphan_pipeline.deletion.requests import delete_one, delete_together, send_chunk
 from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
@@ -153,8 +154,9 @@ def recorded(ledger: Ledger) -> list[dict[str, Any]]:
     return [line for file in ledger.parquet() for line in pq.read_table(file).to_pylist()]
 
 
-def plan_named(digest: str, *, prefix: str) -> LedgerPlan:
-    return LedgerPlan(bucket="media", prefix=prefix, sweep_id="s1", digest=digest, dry_run=False)
+def plan_named(digest: str, *, prefix: str, quarantine: Quarantine | None = None) -> LedgerPlan:
+    plan = LedgerPlan(bucket="media", prefix=prefix, sweep_id="s1", digest=digest, dry_run=False)
+    return plan if quarantine is None else replace(plan, mode="quarantine", quarantine=quarantine.uri)
 
 
 def record_deletion(

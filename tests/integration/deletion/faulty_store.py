@@ -1,5 +1,5 @@
-"""A proxy on loopback in front of a real S3 server that spoils chosen deletes, before or after the server acted, as networks and
-stores do. Everything else goes through as it is."""
+"""A proxy on loopback in front of a real S3 server that spoils chosen requests (deletes, unless another kind is asked for), before or after
+the server acted, as networks and stores do. Everything else goes through as it is."""
 
 import socket
 import struct
@@ -11,12 +11,15 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-KEPT_HEADERS = ("Date", "Content-Type", "ETag", "Last-Modified", "x-amz-version-id", "x-amz-delete-marker")
+NOT_KEPT = ("content-length", "transfer-encoding", "connection", "keep-alive")
+"""Of the server's answer: these are said anew."""
+
+SERVER_ERROR = 500
 
 
 @dataclass
 class Exchange:
-    """One delete request and what goes back. A fault changes it before the server sees it (`status` is 0 then, and setting it answers in
+    """One request and what goes back. A fault changes it before the server sees it (`status` is 0 then, and setting it answers in
     the server's place) or afterwards. `reset`: no answer but a reset; `stall`: none before the client hangs up; `announced`: the
     Content-Length, if it should differ from the body's."""
 
@@ -37,26 +40,32 @@ class Exchange:
 
 Fault = Callable[[Exchange], None]
 NOTHING: Fault = lambda _: None  # noqa: E731
+Kind = Callable[[Exchange], bool]
+
+
+def is_delete(exchange: Exchange) -> bool:
+    return exchange.method == "DELETE" or (exchange.method == "POST" and "delete" in urlsplit(exchange.target).query)
 
 
 class FaultyStore(ThreadingHTTPServer):
-    """`before(number)`, `after(number)` give the fault of the nth delete (from 0)."""
+    """`before(number)`, `after(number)` give the fault of the nth request of the kind (from 0), while it is `armed`."""
 
     daemon_threads = True
 
-    def __init__(self, upstream: str, *, before: Callable[[int], Fault], after: Callable[[int], Fault]) -> None:
+    def __init__(self, upstream: str, *, before: Callable[[int], Fault], after: Callable[[int], Fault], kind: Kind) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.upstream, self.before, self.after = urlsplit(upstream).netloc, before, after
-        self._deletes, self._lock = 0, threading.Lock()
+        self.upstream, self.before, self.after, self.kind = urlsplit(upstream).netloc, before, after, kind
+        self.armed, self.spoilt = True, 0
+        self._lock = threading.Lock()
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def next_delete(self) -> int:
+    def next_of_the_kind(self) -> int:
         with self._lock:
-            self._deletes += 1
-            return self._deletes - 1
+            self.spoilt += 1
+            return self.spoilt - 1
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up on a spoilt answer is no news."""
@@ -70,14 +79,19 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         exchange = Exchange(self.command, self.path, dict(self.headers), body)
-        spoilt = self.command == "DELETE" or (self.command == "POST" and "delete" in urlsplit(self.path).query)
-        number = self.server.next_delete() if spoilt else 0
+        spoilt = self.server.armed and self.server.kind(exchange)
+        number = self.server.next_of_the_kind() if spoilt else 0
         if spoilt:
             self.server.before(number)(exchange)
         if not (exchange.status or exchange.reset or exchange.stall):
             self._ask_upstream(exchange)
             if spoilt:
+                length = exchange.announced
                 self.server.after(number)(exchange)
+                if exchange.method == "HEAD":  # it has no body that could be half of it
+                    exchange.announced = length
+            if exchange.status >= SERVER_ERROR:  # what an object's answer says of it, an error does not say
+                exchange.answered = {"Date": exchange.answered["Date"]}
         self._answer(exchange)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
@@ -89,9 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
             connection.request(exchange.method, exchange.target, body=exchange.request, headers=exchange.headers)
             response = connection.getresponse()
             exchange.status, exchange.body = response.status, response.read()
-            exchange.answered = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
-            if exchange.method == "HEAD":
-                exchange.announced = int(response.headers.get("Content-Length") or 0)
+            exchange.answered = {name: value for name, value in response.headers.items() if name.lower() not in NOT_KEPT}
+            if exchange.method == "HEAD" and "Content-Length" in response.headers:
+                exchange.announced = int(response.headers["Content-Length"])
         finally:
             connection.close()
 
@@ -120,9 +134,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def faulty_store(
-    upstream: str, *, before: Callable[[int], Fault] = lambda _: NOTHING, after: Callable[[int], Fault] = lambda _: NOTHING
+    upstream: str,
+    *,
+    before: Callable[[int], Fault] = lambda _: NOTHING,
+    after: Callable[[int], Fault] = lambda _: NOTHING,
+    kind: Kind = is_delete,
 ) -> Iterator[FaultyStore]:
-    with FaultyStore(upstream, before=before, after=after) as server:
+    with FaultyStore(upstream, before=before, after=after, kind=kind) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -1,7 +1,7 @@
 """Objects with all that can belong to them, put, quarantined and compared, for the tests of mode quarantine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,16 +104,7 @@ def carry_out_into_quarantine(store: ObjectStore, bucket: str, quarantine: str, 
 def execute_into(
     plan: Path, ledger: Ledger, deleter: Any, quarantine: str, *, mode: Any = "quarantine", concurrency: int = 1, **more: Any
 ) -> None:
-    named = plan_named(ledger.folder.name, prefix="a/")
-    of = type(named)(
-        bucket=named.bucket,
-        prefix=named.prefix,
-        sweep_id=named.sweep_id,
-        digest=named.digest,
-        dry_run=False,
-        mode=mode,
-        quarantine=quarantine or None,
-    )
+    of = replace(plan_named(ledger.folder.name, prefix="a/", quarantine=Quarantine.of(quarantine) if quarantine else None), mode=mode)
     how: dict[str, Any] = {"keys": 1, "limits": Limits(expires_at=NEVER), "report": _silent, "concurrency": concurrency} | more
     execute_plan(plan, ledger=ledger, of=of, run_id="run", deleter=deleter, **how)
 

@@ -134,10 +134,14 @@ def test_each_fault_in_turn_and_then_all_of_them(seaweedfs: ObjectStore, make_bu
     newer = {keys[1], keys[-1]}
     put(client, bucket, dict.fromkeys(newer, b"new"))
 
+    def unspoilt(number: int) -> Fault:
+        return NOTHING
+
     def every_second(number: int) -> Fault:
         return NOTHING if number % 2 else faults[number // 2 % len(faults)]
 
-    with faulty_store(seaweedfs.endpoint, **{when: every_second}) as store:
+    before, after = (every_second, unspoilt) if when == "before" else (unspoilt, every_second)
+    with faulty_store(seaweedfs.endpoint, before=before, after=after) as store:
         deleter = VersionedDeleter(client=client, once=impatient(seaweedfs, store.endpoint), bucket=bucket, pace=pace_of(bucket))
         ledger = Ledger(tmp_path / "ledger")
         ended = execute(write_plan(tmp_path / "plan", planned, canary=2, chunk=4), ledger, deleter, concurrency=1)

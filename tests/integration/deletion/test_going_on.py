@@ -1,0 +1,118 @@
+"""What a plan that is gone on with must get right, beside what the kills show: each of these was found by them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import real_run
+from botocore.exceptions import BotoCoreError, ClientError
+from deletion_helpers import Restorable, client_of, record_deletion, recorded, standing
+from faulty_store import faulty_store
+from live_application import make_table
+from test_deletion_faults import empty
+from test_faults_everywhere import is_look
+from test_newer import hidden_by_delete
+
+from orphan_pipeline.deletion.deleter import VersionedDeleter
+from orphan_pipeline.deletion.ledger import Ledger
+from orphan_pipeline.deletion.looking import look_behind
+from orphan_pipeline.deletion.newer.objects import HIDDEN
+from orphan_pipeline.deletion.quarantine.place import Quarantine
+from orphan_pipeline.demo.servers import ObjectStore
+from orphan_pipeline.errors import Refused
+from orphan_pipeline.lake.layout import BucketLake
+
+MakeBucket = Callable[..., str]
+
+
+def reference(url: str, key: str) -> None:
+    with psycopg.connect(url) as connection:
+        document = f'{{"attachments": [{{"url": "{key}"}}]}}'
+        connection.execute("INSERT INTO documents (data) VALUES (%s)", [document])
+
+
+def test_a_plan_goes_on_whose_canary_was_brought_back(
+    seaweedfs: ObjectStore, make_bucket: MakeBucket, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_table(database_url, index=True)
+    swept = real_run.sweep(
+        seaweedfs,
+        make_bucket(seaweedfs, versioned=True),
+        {f"a/{n:02d}": b"%d" % n for n in range(40)},
+        database_url=database_url,
+        folder=tmp_path,
+        chunk=10,
+        deletion={"mode": "versioned", "concurrency": 1},
+    )
+    used = next(key for key, chunk in swept.chunk_of.items() if chunk == 0)
+
+    def use_and_stop(chunk: object, *, file: str) -> None:
+        reference(database_url, used)
+        swept.lake.kill_switch.write_text("after the canary")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(real_run, "tell", use_and_stop)
+        swept.delete("r1")
+    swept.lake.kill_switch.unlink()
+    assert swept.client.head_object(Bucket=swept.bucket, Key=used)["ETag"], "it was brought back"
+    swept.delete("r2")
+    assert sum(amount.objects for amount in swept.ledger.totals().values()) == 40
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+def test_a_copy_that_a_killed_run_made_is_named_though_its_key_is_held_by_now(
+    versioned: bool, seaweedfs: ObjectStore, make_bucket: MakeBucket, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no line names, no purge ever removes."""
+    make_table(database_url, index=True)
+    swept = real_run.sweep(
+        seaweedfs,
+        make_bucket(seaweedfs, versioned=versioned),
+        {f"a/{n:02d}": b"%d" % n for n in range(10)},
+        database_url=database_url,
+        folder=tmp_path,
+        chunk=10,
+        deletion={"mode": "quarantine", "quarantine": f"s3://{make_bucket(seaweedfs)}/q/"},
+    )
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VersionedDeleter, "__call__", killed)
+        with pytest.raises(KeyboardInterrupt):
+            swept.delete("r1")
+    reference(database_url, "a/03")
+    swept.delete("r2")
+    lines = {line["key"]: line for line in recorded(swept.ledger)}
+    assert lines["a/03"]["outcome"] == "referenced_again"
+    plan = swept.ledger.plan()
+    assert plan is not None
+    place = Quarantine.of(plan.quarantine or "")
+    copies = {f"s3://{place.bucket}/{key}" for key in standing(client_of(seaweedfs), place.bucket)}
+    assert copies == {line["copy"] for line in lines.values()} - {None}
+
+
+def test_what_a_killed_run_hid_comes_back_by_its_key(seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path) -> None:
+    """A delete that met a write, of a run that was killed before it noted its marker: `unknown`, `NewerObjectHidden`. A run that finds the
+    key in use says `restore --key`."""
+    bucket = make_bucket(seaweedfs, versioned=True)
+    planned, answers = hidden_by_delete(seaweedfs, bucket, ["a/1"])
+    world = Restorable()
+    world.client, world.bucket, world.lake = client_of(seaweedfs), bucket, BucketLake(tmp_path / "lake")
+    ledger = Ledger(world.lake.ledger("a" * 64, dry_run=False))
+    record_deletion(ledger, planned, [replace(answers["a/1"], outcome="unknown", code=HIDDEN)])
+    assert world.restore(key="a/1").newer == 1
+    assert world.client.get_object(Bucket=bucket, Key="a/1")["Body"].read() == b"newer a/1"
+
+
+def test_no_answer_is_not_a_list_of_nothing(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
+    bucket = make_bucket(seaweedfs, versioned=True)
+    hidden_by_delete(seaweedfs, bucket, ["a/1"])
+    with faulty_store(seaweedfs.endpoint, kind=is_look, after=lambda _: empty) as store:
+        client = client_of(seaweedfs, endpoint=store.endpoint, attempts=2)
+        with pytest.raises((Refused, BotoCoreError, ClientError)):
+            look_behind(client, bucket, "a/1")
