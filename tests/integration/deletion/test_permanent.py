@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from deletion_helpers import Restorable, client_of, deleter_of, pace_of, put, recorded, standing, write_plan
-from faulty_store import NOTHING, Exchange, Fault, faulty_store, unspoilt
+from faulty_store import NOTHING, Exchange, Fault, faulty_store
 from quarantine_helpers import PLAN, execute_into
 from test_deletion_faults import AFTER, BEFORE
 
@@ -182,6 +182,9 @@ def test_each_fault_leaves_exactly_what_was_there_before(versions: Bucket, when:
 
     def every_second(number: int) -> Fault:
         return NOTHING if number % 2 else faults[number // 2 % len(faults)]
+
+    def unspoilt(number: int) -> Fault:
+        return NOTHING
 
     before, after = (every_second, unspoilt) if when == "before" else (unspoilt, every_second)
     with faulty_store(versions.store.endpoint, before=before, after=after) as store:
