@@ -63,7 +63,7 @@ def test_the_intent_is_on_disk_before_the_request_and_the_outcome_before_the_nex
     run(plan_of(tmp_path / "plan", [0, 1, 1]), ledger, deleter)
     assert deleter.asked == [
         (1, False, ["00000000.intent.json", "plan.json"]),
-        (2, False, ["00000000.intent.json", "00000000.parquet", "00000001.intent.json", "plan.json"]),
+        (2, False, ["00000000.intent.json", "00000000.parquet", "00000001.intent.json", "canary_seen.json", "plan.json"]),
     ]
 
 
