@@ -45,7 +45,8 @@ def test_check_says_what_there_is_and_what_can_be_deleted_and_leaves_nothing_beh
     assert "enabled" in said.out
     assert "for ever" in said.out
     assert said.out.splitlines()[-1] == (
-        "Deletion is ON: media.deletion.mode is versioned; schedule is stopped; sensor is stopped (so only when someone starts it)."
+        "Deletion is OFF: media.deletion.mode is versioned; there is no finished sweep yet, so none was accepted as the baseline "
+        "(orphan-pipeline sweep); schedule is stopped; sensor is stopped."
     )
     assert "note: buckets.media.safety.allow_short_min_age is true" in said.out
     found = say(shared, "check", "--json").json

@@ -161,3 +161,13 @@ def test_check_ends_with_whether_anything_can_be_deleted(elsewhere: Path, mode: 
     )
     bucket = load_settings(elsewhere / "orphan_pipeline.yaml").buckets["media"]
     assert deletion_line("media", bucket, schedule=schedule, sensor=sensor) == line
+
+
+def test_check_names_everything_else_that_keeps_from_deleting(elsewhere: Path) -> None:
+    (elsewhere / "orphan_pipeline.yaml").write_text(
+        USABLE.replace("    bucket: acme-media", "    bucket: acme-media\n    deletion: {mode: versioned}")
+    )
+    bucket = load_settings(elsewhere / "orphan_pipeline.yaml").buckets["media"]
+    assert deletion_line("media", bucket, schedule=True, sensor=True, in_the_way=["one thing", "another"]) == (
+        "Deletion is OFF: media.deletion.mode is versioned; one thing; another; schedule is running; sensor is running."
+    )
