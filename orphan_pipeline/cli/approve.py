@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from orphan_pipeline.cli.common import (
-    Digest,
     confirm,
+    digest_typed,
     err,
     json_option,
     lake_of,
@@ -26,7 +26,7 @@ from orphan_pipeline.orphans.approving import Approvable, approvable, record_app
 
 
 @click.command("approve")
-@click.argument("digest", type=Digest())
+@click.argument("digest", type=digest_typed)
 @settings_option
 @one_bucket_option
 @yes_option

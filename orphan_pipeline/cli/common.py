@@ -43,15 +43,11 @@ json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="P
 yes_option: Decorator = click.option("--yes", is_flag=True, help="Do not ask first.")
 
 
-class Digest(click.ParamType[str]):
-    """What somebody types of a digest."""
-
-    name = "digest"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if len(value) < digests.SHORTEST or not set(value) <= HEXADECIMAL:
-            self.fail(f"found {value!r}, expected {digests.SHORTEST} or more of the digits (0-9, a-f) of a digest", param, ctx)
-        return value
+def digest_typed(value: str) -> str:
+    """For `type=` of an option or argument that takes the beginning of a digest."""
+    if len(value) < digests.SHORTEST or not set(value) <= HEXADECIMAL:
+        raise click.BadParameter(f"found {value!r}, expected {digests.SHORTEST} or more of the digits (0-9, a-f) of a digest")
+    return value
 
 
 def open_settings(path: Path | None, *, secrets: bool = True) -> Settings:

@@ -8,9 +8,9 @@ import click
 
 from orphan_pipeline.cli.approve import approve_as_operator
 from orphan_pipeline.cli.common import (
-    Digest,
     as_table,
     confirm,
+    digest_typed,
     err,
     json_option,
     lake_of,
@@ -55,10 +55,12 @@ class Deleted:
 @click.command("delete")
 @settings_option
 @one_bucket_option
-@click.option("--plan", "digest", type=Digest(), help="The plan with this digest (at least 8 characters of it).")
+@click.option("--plan", "digest", type=digest_typed, metavar="DIGEST", help="The plan with this digest (at least 8 characters of it).")
 @click.option("--prefix", help="The latest sweep's plan of this prefix.")
 @click.option("--all", "everything", is_flag=True, help="Every plan of the latest sweep.")
-@click.option("--approve", "approval", type=Digest(), help="Let tripped gates pass for this digest: the sweep's, or one plan's.")
+@click.option(
+    "--approve", "approval", type=digest_typed, metavar="DIGEST", help="Let tripped gates pass for this digest: the sweep's, or one plan's."
+)
 @yes_option
 @json_option
 def command(

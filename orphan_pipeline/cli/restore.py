@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from orphan_pipeline.cli.common import (
-    Digest,
     as_table,
     confirm,
+    digest_typed,
     err,
     json_option,
     lake_of,
@@ -44,7 +44,7 @@ class Restored:
 @click.command("restore")
 @settings_option
 @one_bucket_option
-@click.option("--plan", type=Digest(), help="What the plan with this digest deleted.")
+@click.option("--plan", type=digest_typed, metavar="DIGEST", help="What the plan with this digest deleted.")
 @click.option("--prefix", help="What was deleted under this prefix.")
 @click.option("--key", help="One key.")
 @click.option("--since", help="What was deleted since then: 2026-11-20, 2026-11-20T14:30 (UTC), or so long ago: 36h.")

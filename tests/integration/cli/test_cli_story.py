@@ -11,6 +11,7 @@ from orphan_pipeline.demo.servers import PostgresServer
 REFERENCED = {f"files/in-use-{i}.bin" for i in range(8)}
 ORPHANS = {f"files/orphan-{i}.bin" for i in range(3)}
 KEPT = {"kept/a.bin", "kept/b.bin"}
+FLAG = "safety.allow_short_min_age is true: min_age is 0s, the floor of 24h is off"
 ALL = REFERENCED | ORPHANS | KEPT
 
 
@@ -79,6 +80,7 @@ def test_the_first_sweep_fails_until_it_is_approved_as_the_baseline(shared: Worl
     first = say(shared, "sweep")
     assert first.status == 1
     assert "gate baseline: TRIPPED: no sweep of this bucket was accepted yet" in first.out
+    assert f"\nnote: {FLAG}\n" in first.out
     digest = say(shared, "plan", "--json").json["media"]["digest"][:16]
     closing = first.out.splitlines()[-1]
     assert closing.startswith(
@@ -113,8 +115,10 @@ def test_plan_shows_the_latest_sweep_without_secrets(shared: World, say: Say) ->
     said = say(shared, "plan", **without)
     assert said.status == 0
     assert "gate orphan_fraction: passed" in said.out
+    assert f"\nnote: {FLAG}\n" in said.out
     assert said.out.splitlines()[-1].startswith("deletable now: 3 objects")
-    assert say(shared, "plan", "--json", **without).json["media"]["deletable"] == 3
+    found = say(shared, "plan", "--json", **without).json["media"]
+    assert (found["deletable"], found["flags"]) == (3, [FLAG])
 
 
 @pytest.mark.parametrize(
