@@ -5,10 +5,11 @@ import pyarrow as pa
 from orphan_pipeline.deletion.ledger import LEDGER
 from orphan_pipeline.deletion.quarantine.purge import PURGED
 from orphan_pipeline.deletion.undo.releases import RELEASED
+from orphan_pipeline.inventory.columns import LISTED
 from orphan_pipeline.inventory.snapshot import INVENTORY
 from orphan_pipeline.lake.columns import meaning_of
 from orphan_pipeline.orphans.dangling import DANGLING
-from orphan_pipeline.orphans.files import HOLDS, LISTED, PLAN
+from orphan_pipeline.orphans.files import HOLDS, PLAN
 from orphan_pipeline.orphans.forms import FORMS
 from orphan_pipeline.orphans.pauses import MISSED
 from orphan_pipeline.references.schema import REFERENCES
