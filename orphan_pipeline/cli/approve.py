@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from orphan_pipeline.cli.common import (
-    bucket_option,
     confirm,
+    digest_typed,
     err,
     json_option,
     lake_of,
     one_bucket,
+    one_bucket_option,
     open_settings,
     print_json,
     settings_option,
@@ -25,9 +26,9 @@ from orphan_pipeline.orphans.approving import Approvable, approvable, record_app
 
 
 @click.command("approve")
-@click.argument("digest")
+@click.argument("digest", type=digest_typed)
 @settings_option
-@bucket_option
+@one_bucket_option
 @yes_option
 @json_option
 def command(digest: str, settings_path: Path | None, bucket: str | None, yes: bool, as_json: bool) -> None:

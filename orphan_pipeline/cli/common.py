@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from orphan_pipeline import digests
 from orphan_pipeline.errors import BadSettings, Refused
 from orphan_pipeline.lake.layout import BucketLake, Lake
 from orphan_pipeline.settings.load import find_settings, load_settings, missing_secrets
@@ -26,6 +27,8 @@ WIDTH_OF_A_FILE = 160
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH_OF_A_FILE)
 
+HEXADECIMAL = frozenset("0123456789abcdef")
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 settings_option: Decorator = click.option(
@@ -35,8 +38,16 @@ settings_option: Decorator = click.option(
     help="The settings file. Default: $ORPHAN_PIPELINE_SETTINGS, else ./orphan_pipeline.yaml.",
 )
 bucket_option: Decorator = click.option("--bucket", help="A bucket of the settings. Default: all of them.")
+one_bucket_option: Decorator = click.option("--bucket", help="A bucket of the settings; must be named where there are several.")
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON on standard output.")
 yes_option: Decorator = click.option("--yes", is_flag=True, help="Do not ask first.")
+
+
+def digest_typed(value: str) -> str:
+    """For `type=` of an option or argument that takes the beginning of a digest."""
+    if len(value) < digests.SHORTEST or not set(value) <= HEXADECIMAL:
+        raise click.BadParameter(f"found {value!r}, expected {digests.SHORTEST} or more of the digits (0-9, a-f) of a digest")
+    return value
 
 
 def open_settings(path: Path | None, *, secrets: bool = True) -> Settings:
@@ -63,7 +74,7 @@ def chosen_buckets(settings: Settings, name: str | None) -> dict[str, BucketSett
 
 
 def one_bucket(settings: Settings, name: str | None) -> tuple[str, BucketSettings]:
-    """For commands that change something: with several buckets, one must be named."""
+    """For commands about one bucket: with several, one must be named."""
     buckets = chosen_buckets(settings, name)
     if len(buckets) > 1:
         raise BadSettings(f"--bucket: missing, expected one of {', '.join(buckets)}")

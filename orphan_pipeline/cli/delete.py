@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orphan_pipeline import digests
 from orphan_pipeline.cli.approve import approve_as_operator
 from orphan_pipeline.cli.common import (
     as_table,
-    bucket_option,
     confirm,
+    digest_typed,
     err,
     json_option,
     lake_of,
     one_bucket,
+    one_bucket_option,
     open_settings,
     out,
     print_json,
@@ -54,11 +54,13 @@ class Deleted:
 
 @click.command("delete")
 @settings_option
-@bucket_option
-@click.option("--plan", "digest", help="The plan with this digest (at least 8 characters of it).")
+@one_bucket_option
+@click.option("--plan", "digest", type=digest_typed, metavar="DIGEST", help="The plan with this digest (at least 8 characters of it).")
 @click.option("--prefix", help="The latest sweep's plan of this prefix.")
 @click.option("--all", "everything", is_flag=True, help="Every plan of the latest sweep.")
-@click.option("--approve", "approval", help="Let tripped gates pass for this digest: the sweep's, or one plan's.")
+@click.option(
+    "--approve", "approval", type=digest_typed, metavar="DIGEST", help="Let tripped gates pass for this digest: the sweep's, or one plan's."
+)
 @yes_option
 @json_option
 def command(
@@ -168,10 +170,8 @@ def _question(settings: BucketSettings, manifest: Manifest, plans: list[PlanEntr
 
 def _whole_digest(manifest: Manifest, digest: str) -> str:
     whole = [d for d in (manifest.digest, *(plan.digest for plan in manifest.plans.values())) if d.startswith(digest)]
-    if len(digest) < digests.SHORTEST or len(whole) != 1:
-        raise Refused(
-            f"--approve: found {digest!r}, expected at least {digests.SHORTEST} characters of the digest of this sweep or one of its plans"
-        )
+    if len(whole) != 1:
+        raise Refused(f"--approve: found {digest!r}, expected the digest of this sweep or of one of its plans")
     return whole[0]
 
 

@@ -58,6 +58,7 @@ def sweep_figures(settings: Settings, bucket: BucketSettings, manifest: Manifest
         "published_at": manifest.published_at.isoformat(),
         "expires_at": manifest.expires_at.isoformat(),
         "cutoff": manifest.cutoff.isoformat(),
+        "flags": list(manifest.flags),
         "objects": manifest.inventory.total.objects,
         "unowned": manifest.unowned.objects,
         "orphans": manifest.orphans.objects,
@@ -103,7 +104,7 @@ def show_sweep(settings: Settings, bucket: BucketSettings, manifest: Manifest) -
         ],
     )
     out.print(f"unowned orphans (never deleted): {manifest.unowned.objects:,}")
-    for line in gate_lines(gates):
+    for line in [*(f"note: {flag}" for flag in manifest.flags), *gate_lines(gates)]:
         out.print(line, markup=False)
     out.print(f"sweep digest {shown(manifest.digest)}, plans expire {manifest.expires_at:%Y-%m-%d %H:%M} UTC")
     out.print(closing_line(manifest, closed_gates(lake, manifest, gates)), markup=False)

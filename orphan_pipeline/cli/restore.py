@@ -2,7 +2,7 @@
 taken back."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,13 @@ import click
 
 from orphan_pipeline.cli.common import (
     as_table,
-    bucket_option,
     confirm,
+    digest_typed,
     err,
     json_option,
     lake_of,
     one_bucket,
+    one_bucket_option,
     open_settings,
     print_json,
     run_job,
@@ -23,7 +24,7 @@ from orphan_pipeline.cli.common import (
     yes_option,
 )
 from orphan_pipeline.deletion.undo.restore import restore_totals
-from orphan_pipeline.deletion.undo.selection import ledgers_to_restore, selected
+from orphan_pipeline.deletion.undo.selection import Selection, ledgers_to_restore, selected
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.settings.model import Settings
 
@@ -42,12 +43,12 @@ class Restored:
 
 @click.command("restore")
 @settings_option
-@bucket_option
-@click.option("--plan", default="", help="What the plan with this digest deleted.")
-@click.option("--prefix", default="", help="What was deleted under this prefix.")
-@click.option("--key", default="", help="One key.")
-@click.option("--since", default="", help="What was deleted since then: 2026-11-20, 2026-11-20T14:30 (UTC), or so long ago: 36h.")
-@click.option("--until", default="", help="What was deleted before then.")
+@one_bucket_option
+@click.option("--plan", type=digest_typed, metavar="DIGEST", help="What the plan with this digest deleted.")
+@click.option("--prefix", help="What was deleted under this prefix.")
+@click.option("--key", help="One key.")
+@click.option("--since", help="What was deleted since then: 2026-11-20, 2026-11-20T14:30 (UTC), or so long ago: 36h.")
+@click.option("--until", help="What was deleted before then.")
 @click.option("--include-unknown", is_flag=True, help="Also what went with a delete marker that may be the application's own.")
 @click.option("--sample", default=0, type=click.IntRange(min=0), help="Read so many restored objects and compare their content.")
 @click.option("--release", is_flag=True, help="Bring back nothing: let later sweeps plan again what was restored.")
@@ -57,11 +58,11 @@ class Restored:
 def command(
     settings_path: Path | None,
     bucket: str | None,
-    plan: str,
-    prefix: str,
-    key: str,
-    since: str,
-    until: str,
+    plan: str | None,
+    prefix: str | None,
+    key: str | None,
+    since: str | None,
+    until: str | None,
     include_unknown: bool,
     sample: int,
     release: bool,
@@ -72,9 +73,9 @@ def command(
     """Undo deletions, never over a newer object."""
     from orphan_pipeline.resources.runs import opened_runs
 
+    asked = _asked(plan=plan, prefix=prefix, key=key, since=since, until=until)
     settings = open_settings(settings_path)
     name, own = one_bucket(settings, bucket)
-    asked: dict[str, object] = {"plan": plan, "prefix": prefix, "key": key, "since": since, "until": until}
     if release:
         if since or until or sum(map(bool, (plan, prefix, key, everything))) != 1:
             raise click.UsageError("--release: expected exactly one of --plan, --prefix, --key and --all, and no --since or --until")
@@ -82,8 +83,7 @@ def command(
     else:
         if everything:
             raise click.UsageError("--all is for --release: restore by --plan, --prefix, --key, --since or --until")
-        now, window = datetime.now(UTC), own.deletion.undo_window
-        selection = selected(plan=plan, prefix=prefix, key=key, since=since, until=until, now=now, undo_window=window)
+        selection = _selected(asked, own.deletion.undo_window)
         ledgers_to_restore(lake_of(settings, name), selection)
         confirm(f"Bring back what was deleted in {own.bucket} of {selection.options}?", yes=yes)
     with opened_runs(settings.file.parent) as runs:
@@ -93,6 +93,22 @@ def command(
         print_json({"restore": restored.run_id, "failure": restored.failure, "outcomes": restored.outcomes})
     if restored.failure is not None:
         raise Refused(restored.failure)
+
+
+def _asked(**options: str | None) -> dict[str, str]:
+    """Raises UsageError for an option that was given with nothing in it: without `--plan "$PLAN"`, `--since` would mean every plan."""
+    for option, value in options.items():
+        if value == "":
+            raise click.UsageError(f"--{option}: found nothing, expected a value")
+    return {option: value or "" for option, value in options.items()}
+
+
+def _selected(asked: dict[str, str], undo_window: timedelta) -> Selection:
+    """Raises UsageError: whatever is wrong here was typed so."""
+    try:
+        return selected(**asked, now=datetime.now(UTC), undo_window=undo_window)
+    except Refused as wrong:
+        raise click.UsageError(str(wrong)) from wrong
 
 
 def restore_what(runs: "Runs", settings: Settings, name: str, **asked: object) -> Restored:

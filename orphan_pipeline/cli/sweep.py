@@ -1,4 +1,5 @@
-"""`orphan-pipeline sweep`: one sweep of each bucket, as a run that the UI and the sensors see. Deletes nothing."""
+"""`orphan-pipeline sweep`: one sweep of each bucket, as a run that the UI and the sensors see. Deletes nothing by itself: a sensor
+that somebody has turned on requests deletion after this sweep as after any other."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Swept:
 @json_option
 @click.pass_context
 def command(ctx: click.Context, settings_path: Path | None, bucket: str | None, as_json: bool) -> None:
-    """Run a sweep: inventory, references, orphan set, gates."""
+    """Run a sweep: inventory, references, orphan set, gates. Deletes nothing; a deletion sensor that is on does, after it."""
     from orphan_pipeline.resources.runs import opened_runs
 
     settings = open_settings(settings_path)

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from orphan_pipeline import digests
-from orphan_pipeline.cli.common import bucket_option, json_option, lake_of, one_bucket, open_settings, out, print_json, settings_option
+from orphan_pipeline.cli.common import json_option, lake_of, one_bucket, one_bucket_option, open_settings, out, print_json, settings_option
+from orphan_pipeline.deletion.quarantine.place import remembered
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.orphans.manifest import Manifest, read_manifests
 from orphan_pipeline.orphans.publish import hold_limits
@@ -22,7 +23,7 @@ from orphan_pipeline.why.story import Story, tell
     "--evidence", is_flag=True, help="Print as JSON every row of ledgers and restores that names the key, for an erasure request."
 )
 @settings_option
-@bucket_option
+@one_bucket_option
 @json_option
 def command(key: str, sweep_id: str | None, evidence: bool, settings_path: Path | None, bucket: str | None, as_json: bool) -> None:
     """Show everything known about one key: object, references, hold, plan, ledger."""
@@ -34,7 +35,8 @@ def command(key: str, sweep_id: str | None, evidence: bool, settings_path: Path 
         return
     manifests = read_manifests(lake)
     reports = [each.inventory.manifest for each in settings.buckets.values() if each.inventory.manifest is not None]
-    limits = hold_limits(own, reports)
+    quarantines = [each.deletion.quarantine for each in settings.buckets.values() if each.deletion.quarantine is not None]
+    limits = hold_limits(own, reports, [*quarantines, *remembered(lake)])
     story = tell(
         lake,
         manifests,

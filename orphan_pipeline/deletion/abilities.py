@@ -100,16 +100,6 @@ def probe_store(client: "S3Client", bucket: str) -> StoreAbilities:
     return StoreAbilities(together=together, alone=alone, content_md5=content_md5)
 
 
-def abilities_words(client: "S3Client", bucket: str) -> str:
-    """What the probe found, in one line; where it is not allowed to try, that."""
-    try:
-        return probe_store(client, bucket).words
-    except ClientError as error:
-        return f"not known: {error.operation_name} was answered {error.response['Error'].get('Code', 'with an error')}"
-    except Refused as refused:
-        return f"not known: {refused}"
-
-
 def _condition(client: "S3Client", bucket: str, key: str, etag: str, delete: Any) -> Condition:
     """Asked with a wrong ETag first, then with the right one, which must not be refused as well."""
     _put(client, bucket, key)

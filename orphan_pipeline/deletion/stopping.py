@@ -44,8 +44,8 @@ class Limits:
     def reached(self, *, begun: int, coming: int, now: datetime | None = None) -> Stop | None:
         """Why the next chunk, of `coming` keys, must not be begun after `begun` keys; None when it may."""
         now = now or datetime.now(UTC)
-        if self.kill_switch is not None and (said := _text(self.kill_switch)) is not None:
-            return "kill switch", f"{self.kill_switch} stands there{f': {said}' if said else ''}. Remove it to let deletion go on"
+        if self.kill_switch is not None and (stop := kill_switch_words(self.kill_switch)) is not None:
+            return "kill switch", stop
         if self.paused is not None and (why := self.paused()) is not None:
             return "paused", why
         if now >= self.expires_at:
@@ -55,6 +55,12 @@ class Limits:
         if self.max_deletions is not None and begun + coming > self.max_deletions:
             return "cap", f"{begun + coming:,} keys would be more than max_deletions of {self.max_deletions:,}"
         return None
+
+
+def kill_switch_words(file: Path) -> str | None:
+    """What stands there, and what to do about it; None when nothing does."""
+    said = _text(file)
+    return None if said is None else f"{file} stands there{f': {said}' if said else ''}. Remove it to let deletion go on"
 
 
 def _text(file: Path) -> str | None:

@@ -32,18 +32,25 @@ def _inventory_not_empty(manifest: Manifest) -> Gate:
 
 
 def _sources_above_floor(manifest: Manifest, limits: GateLimits) -> Iterator[Gate]:
-    # Limits can be newer than the sweep: a source that it did not read yielded nothing.
+    """Rows, as the setting says; and one reference at least, whatever it says: a source whose rows all stand there, with their arrays
+    emptied, names nothing any more."""
+    # Limits can be newer than the sweep: of a source that it did not read it has no rows.
+    read = {source.name: source for source in manifest.references.sources}
     for name, floor in limits.source_floors.items():
-        match = manifest.source_matches.get(name)
-        references = match.references if match else 0
-        passed = references >= floor
+        rows = read[name].rows if name in read else 0
+        references = read[name].references if name in read else 0
+        enough = rows >= floor
+        said = f"source {name} has {rows:,} rows, expected at least {floor:,}, and yields {references:,} references"
+        if not enough:
+            said += ": is it the right table or file, and has nobody emptied it?"
+        elif not references:
+            said += ", expected at least 1: is it the right column and path, and has nobody emptied its values?"
         yield Gate(
             name="sources_above_floor",
-            passed=passed,
-            found=references,
+            passed=enough and references > 0,
+            found=rows if references or not enough else 0,
             limit=floor,
-            message=f"source {name} yields {references:,} references, expected at least {floor:,}"
-            + ("" if passed else ": is it the right table and path, and has nobody emptied it?"),
+            message=said,
         )
 
 

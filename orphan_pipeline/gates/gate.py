@@ -6,7 +6,7 @@ from dataclasses import dataclass
 GATES = {
     "baseline": "A sweep of this bucket was accepted before: the first one is approved once, as its baseline.",
     "inventory_not_empty": "The inventory holds at least one object.",
-    "sources_above_floor": "Every reference source yields at least `expect_rows_at_least` references.",
+    "sources_above_floor": "Every reference source has at least `expect_rows_at_least` rows, and yields a reference.",
     "source_shrink": "No source yields less than its trailing median, by more than `max_shrink` of it.",
     "references_unchanged": "The reference settings are those of the last accepted sweep.",
     "match_rate": "Of every source's references, at least `min_match_rate` have their object in the inventory.",
@@ -23,7 +23,7 @@ PREFIX_GATES = frozenset({"prefix_orphan_fraction", "prefix_without_references",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateLimits:
-    """`source_floors`: fewest references by source. Fractions between 0 and 1; `max_growth` is a factor."""
+    """`source_floors`: fewest rows by source. Fractions between 0 and 1; `max_growth` is a factor."""
 
     source_floors: dict[str, int]
     min_match_rate: float

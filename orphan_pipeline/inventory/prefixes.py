@@ -7,7 +7,7 @@ from dataclasses import dataclass
 WHOLE_BUCKET = "(all)"
 REMAINDER = "(rest)"
 OWN_PREFIX = ".orphan_pipeline/"
-"""What this system itself keeps in a bucket (probes, later the lease) lies here and is never an orphan."""
+"""What this system itself keeps in a bucket (probes, the lease) lies here and is never an orphan."""
 
 MOST_PARTITIONS = 1000
 """A run costs 2-3 s, so a thousand deletion runs fill an hour; beyond that `split` is too deep."""

@@ -63,6 +63,11 @@ class SweepFolder:
     def published(self) -> bool:
         return self.manifest.is_file()
 
+    @property
+    def whole(self) -> bool:
+        """Whether its data is there: retention leaves of some sweeps the manifest alone."""
+        return all(self.stage(stage).is_dir() for stage in ("inventory", "references", "orphans"))
+
     def stage(self, stage: Stage) -> Path:
         return self.root / stage
 

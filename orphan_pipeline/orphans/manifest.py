@@ -92,7 +92,7 @@ class Earliest:
 class Manifest:
     """`binding` is everything that decides what is deleted (rule 9); `tripped` names the bucket's gates that did not pass when the sweep
     was published, by the limits of that time; `storage_classes` is of the orphans under declared prefixes; `digest` covers all of it
-    and every plan."""
+    and every plan. `flags` say in words which protection the settings had lowered (rule 2)."""
 
     version: int
     sweep_id: str
@@ -112,6 +112,7 @@ class Manifest:
     binding: dict[str, Any]
     digest: str
     storage_classes: dict[str, Amount] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
     @property
     def place(self) -> tuple[datetime, datetime, datetime]:

@@ -199,6 +199,7 @@ def _manifest(
         tripped=(),
         digest="",
         storage_classes=ages.storage_classes,
+        flags=settings.safety.flags(),
     )
 
 

@@ -332,9 +332,7 @@ class Settings(Part):
         lines = ["this is the demo's settings file: its ages are for a demonstration only"] if self.demo else []
         for name, bucket in self.buckets.items():
             safety, at = bucket.safety, f"buckets.{name}"
-            if safety.allow_short_min_age:
-                age = duration_text(safety.min_age)
-                lines.append(f"{at}.safety.allow_short_min_age is true: min_age is {age}, the floor of 24h is off")
+            lines += [f"{at}.{flag}" for flag in safety.flags()]
             if safety.confirmations == 1:
                 lines.append(f"{at}.safety.confirmations is 1: one sweep is enough to delete")
             if safety.confirmation_gap < timedelta(hours=1):

@@ -48,6 +48,12 @@ class SafetySettings(Part):
         default=timedelta(hours=72), description="How long after its sweep a plan can still be executed."
     )
 
+    def flags(self) -> tuple[str, ...]:
+        """What `check` and the manifest must flag (rule 2)."""
+        if not self.allow_short_min_age:
+            return ()
+        return (f"safety.allow_short_min_age is true: min_age is {duration_text(self.min_age)}, the floor of 24h is off",)
+
     def gates_off(self) -> dict[str, float]:
         """Limits that no sweep can exceed, or fall short of."""
         off = {"max_orphan_fraction": 1.0, "min_match_rate": 0.0, "max_shrink": 1.0, "max_age_band_excess": 1.0}

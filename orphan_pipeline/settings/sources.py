@@ -103,7 +103,9 @@ class ReferenceSettings(Part):
         "above `{dir}`. `*` stands for anything but `/`, and `**` for anything.",
     )
     expect_rows_at_least: Count = Field(
-        default=1, description="The floor: with fewer references than this, the source is taken to be incomplete."
+        default=1,
+        description="The floor: with fewer rows than this (of the table that meet `where`, of the statement's answer, of the files), the "
+        "source is taken to be incomplete. Whatever it says, a source must yield one reference at least.",
     )
     optional: Annotated[tuple[JsonPathText, ...], Expected("a list of paths out of json_paths, or of their arrays")] = Field(
         default=(),

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import duckdb
+
+from orphan_pipeline.deletion.undo.selection import may_own
 from orphan_pipeline.digests import shown
 from orphan_pipeline.duck import duck
+from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.manifest import Manifest
 from orphan_pipeline.why.ledgers import Done, done_with
@@ -23,6 +27,7 @@ from orphan_pipeline.why.sweep import (
 from orphan_pipeline.why.variants import KeptBy, kept_by_a_glob
 
 MEMORY = 512 * 2**20
+DATA_IS_GONE = "not known any more: only its manifest is kept"
 HOLDS = {
     "unowned": "no declared prefix owns it, so it is never deleted",
     "protected": "it is protected by {protected_by}",
@@ -37,7 +42,7 @@ HOLDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """What one published sweep made of the key: deletable, a hold's name, or `no orphan`."""
+    """What one published sweep made of the key: deletable, a hold's name, or `no orphan`; or that its data is gone."""
 
     sweep_id: str
     at: datetime
@@ -95,21 +100,30 @@ def tell(
     own_prefixes: Sequence[str],
     hosts: Sequence[str],
 ) -> Story:
-    """What the sweep of `manifest` says of the key, what each of `manifests` made of it, and what was done with it since."""
+    """What the sweep of `manifest` says of the key, what each of `manifests` made of it, and what was done with it since. Raises Refused
+    when that sweep's data is gone."""
     sweep = lake.sweep(manifest.sweep_id)
+    if not sweep.whole:
+        raise Refused(
+            f"sweep {manifest.sweep_id}: only its manifest is kept (retention.sweeps), expected a sweep with its data; without --sweep, "
+            "the latest one tells what each sweep that is still there made of the key"
+        )
     with tempfile.TemporaryDirectory() as spill, duck(Path(spill), memory_bytes=MEMORY) as connection:
         found = find_object(connection, sweep, key)
         prefix = found.prefix if found else None
         references = find_references(connection, sweep, key, hosts)
-        orphan = find_orphan(connection, sweep, prefix, key) if prefix is not None else None
+        orphan = find_orphan(connection, sweep, [prefix], key) if prefix is not None else None
         globs = {source.name: source.globs for source in manifest.references.sources if source.globs}
         unexplained = found is not None and not references.exact and orphan is None
         kept_by = kept_by_a_glob(connection, sweep, key, globs) if unexplained else None
-        history = []
-        for one in manifests:
-            seen = find_orphan(connection, lake.sweep(one.sweep_id), prefix, key) if prefix is not None else None
-            verdict = "no orphan" if seen is None else seen.hold or "deletable"
-            history.append(Sighting(sweep_id=one.sweep_id, at=one.inventory.started_at, verdict=verdict))
+        history = [
+            Sighting(
+                sweep_id=one.sweep_id,
+                at=one.inventory.started_at,
+                verdict=_seen_as(orphan) if one is manifest else _seen_in(connection, lake, one, key),
+            )
+            for one in manifests
+        ]
         by = protected_by(connection, key, protect, own_prefixes)
     plan = manifest.plans.get(prefix or "") if orphan is not None and orphan.hold is None else None
     return Story(
@@ -127,6 +141,18 @@ def tell(
         history=tuple(history),
         done=tuple(done_with(lake, key)),
     )
+
+
+def _seen_in(connection: duckdb.DuckDBPyConnection, lake: BucketLake, manifest: Manifest, key: str) -> str:
+    """In the partitions of that sweep: it may have had the key where the bucket has none by now, or other prefixes."""
+    sweep = lake.sweep(manifest.sweep_id)
+    if not sweep.whole:
+        return DATA_IS_GONE
+    return _seen_as(find_orphan(connection, sweep, [prefix for prefix in manifest.prefixes if may_own(prefix, key)], key))
+
+
+def _seen_as(orphan: FoundOrphan | None) -> str:
+    return "no orphan" if orphan is None else orphan.hold or "deletable"
 
 
 def _last_done(done: Sequence[Done]) -> str:

@@ -151,9 +151,9 @@ def protected_by(connection: duckdb.DuckDBPyConnection, key: str, globs: Sequenc
     return found
 
 
-def find_orphan(connection: duckdb.DuckDBPyConnection, sweep: SweepFolder, prefix: str, key: str) -> FoundOrphan | None:
-    """In the files of the prefix that owns it."""
-    for file in sorted(sweep.prefix_files(prefix).glob("*.parquet")):
+def find_orphan(connection: duckdb.DuckDBPyConnection, sweep: SweepFolder, prefixes: Sequence[str], key: str) -> FoundOrphan | None:
+    """In the files of the prefixes that may own it."""
+    for file in (file for prefix in prefixes for file in sorted(sweep.prefix_files(prefix).glob("*.parquet"))):
         names = pq.read_schema(file).names
         for line in rows(connection, HELD, {"file": str(file), "key": key}):
             found = dict(zip(names, line, strict=True))

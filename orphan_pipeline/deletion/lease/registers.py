@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 from pydantic import TypeAdapter, ValidationError
 
 from orphan_pipeline.deletion.lease.document import LeaseDocument
+from orphan_pipeline.deletion.probing import NotKnown, tried
 from orphan_pipeline.deletion.requests import GONE, NOT_THE_PLANNED_OBJECT
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.prefixes import OWN_PREFIX
@@ -166,8 +167,11 @@ def honours_conditional_writes(client: "S3Client", bucket: str) -> bool:
 
 
 def lease_words(client: "S3Client", bucket: str) -> str:
-    """Where the lease of this bucket lies, for people."""
-    if honours_conditional_writes(client, bucket):
+    """Where the lease of this bucket lies, for people; where it is not allowed to try, that."""
+    honoured = tried(lambda: honours_conditional_writes(client, bucket))
+    if isinstance(honoured, NotKnown):
+        return str(honoured)
+    if honoured:
         return "in the bucket"
     return "in the lake: the store ignores conditions on writes, so only runs with the same lake keep each other out"
 

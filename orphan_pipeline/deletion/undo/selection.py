@@ -37,12 +37,13 @@ def selected(*, plan: str, prefix: str, key: str, since: str, until: str, now: d
     ever was would be gone through, and their objects may be gone. Raises Refused unless one thing is named."""
     named = [name for name, value in (("plan", plan), ("prefix", prefix), ("key", key)) if value]
     if len(named) > 1 or not (named or since or until):
-        raise Refused(f"restore: found {len(named)} of plan, prefix and key, expected exactly one of them, or since or until")
+        found = " and ".join(f"--{name}" for name in named) or "none of them"
+        raise Refused(f"restore: expected exactly one of --plan, --prefix and --key, or --since or --until alone; found {found}")
     begin, end = moment(since, now=now, option="since"), moment(until, now=now, option="until")
     if begin is None and not plan and not key:
         begin = now - undo_window
     if begin is not None and end is not None and begin >= end:
-        raise Refused(f"restore: since {_iso(begin)} is not before until {_iso(end)}")
+        raise Refused(f"restore: --since {_iso(begin)} is not before --until {_iso(end)}")
     return Selection(plan=plan, prefix=prefix, key=key, since=begin, until=end)
 
 
@@ -56,7 +57,9 @@ def moment(text: str, *, now: datetime, option: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
     except ValueError as wrong:
-        raise Refused(f"restore: {option}: found {text!r}, expected 2026-11-20, 2026-11-20T14:30 or a duration ago such as 36h") from wrong
+        raise Refused(
+            f"restore: --{option}: found {text!r}, expected 2026-11-20, 2026-11-20T14:30 or a duration ago such as 36h"
+        ) from wrong
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 

@@ -89,10 +89,10 @@ def test_what_went_in_a_stretch_of_time_comes_back(world: Deleted, asked: dict[s
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
-        ({}, "found 0 of plan, prefix and key"),
-        ({"plan": PLAN, "key": "a/1"}, "found 2 of plan, prefix and key"),
+        ({}, "expected exactly one of --plan, --prefix and --key, or --since or --until alone; found none of them"),
+        ({"plan": PLAN, "key": "a/1"}, "found --plan and --key"),
         ({"since": "yesterday"}, "since: found 'yesterday', expected 2026-11-20, 2026-11-20T14:30 or a duration ago such as 36h"),
-        ({"since": "1d", "until": "2d"}, "is not before until"),
+        ({"since": "1d", "until": "2d"}, "is not before --until"),
         ({"since": "1d"}, "no ledger says that anything of this time was deleted"),
     ],
 )

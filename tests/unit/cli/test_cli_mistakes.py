@@ -101,6 +101,55 @@ def test_bad_usage(arguments: tuple[str, ...]) -> None:
     assert said.splitlines()[-1].startswith("Error: ")
 
 
+DIGITS = ", expected 8 or more of the digits (0-9, a-f) of a digest"
+ONE_OF = "restore: expected exactly one of --plan, --prefix and --key, or --since or --until alone; found "
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("restore",), f"{ONE_OF}none of them"),
+        (("restore", "--prefix", "uploads/", "--key", "uploads/a"), f"{ONE_OF}--prefix and --key"),
+        (
+            ("restore", "--since", "yesterday"),
+            "restore: --since: found 'yesterday', expected 2026-11-20, 2026-11-20T14:30 or a duration ago such as 36h",
+        ),
+        (("restore", "--prefix", "uploads/", "--since", "1d", "--until", "2d"), "is not before --until"),
+        (("restore", "--plan", "zz"), f"Invalid value for '--plan': found 'zz'{DIGITS}"),
+        (("restore", "--prefix", "", "--since", "36h"), "--prefix: found nothing, expected a value"),
+        (("approve", "zz"), f"Invalid value for 'DIGEST': found 'zz'{DIGITS}"),
+        (("approve", "0123456"), f"Invalid value for 'DIGEST': found '0123456'{DIGITS}"),
+        (("delete", "--plan", ""), f"Invalid value for '--plan': found ''{DIGITS}"),
+        (("delete", "--all", "--approve", "0"), f"Invalid value for '--approve': found '0'{DIGITS}"),
+        (("delete",), "expected exactly one of --plan, --prefix and --all"),
+    ],
+)
+def test_what_was_typed_wrong_is_usage(elsewhere: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str) -> None:
+    (elsewhere / "orphan_pipeline.yaml").write_text(USABLE)
+    monkeypatch.setenv("MISTAKES_TEST_URL", "postgresql://127.0.0.1:1/x")
+    status, told = _failed(*arguments, "--bucket", "media")
+    assert status == 2
+    [line] = [line for line in told.splitlines() if line.startswith("Error: ")]
+    assert said in line
+
+
+@pytest.mark.parametrize("command", ["approve", "delete", "restore", "why"])
+def test_a_command_about_one_bucket_does_not_promise_all(command: str) -> None:
+    told = " ".join(_run(command, "--help").stdout.split())
+    assert "must be named where there are several" in told
+    assert "all of them" not in told
+
+
+def test_a_lake_on_s3_and_missing_buckets_are_both_told(elsewhere: Path) -> None:
+    (elsewhere / "orphan_pipeline.yaml").write_text("lake: s3://x/y\n")
+    status, said = _failed("plan")
+    assert status == 2
+    assert said.splitlines() == [
+        "orphan_pipeline.yaml:1: buckets: missing, expected a mapping of at least one bucket",
+        "orphan_pipeline.yaml:1: lake: found 's3://x/y', but a lake on S3 does not exist yet, expected a folder such as ./lake",
+    ]
+
+
 def test_help_and_version_know_every_command() -> None:
     told = _run("--help")
     assert told.exit_code == 0
@@ -161,3 +210,13 @@ def test_check_ends_with_whether_anything_can_be_deleted(elsewhere: Path, mode: 
     )
     bucket = load_settings(elsewhere / "orphan_pipeline.yaml").buckets["media"]
     assert deletion_line("media", bucket, schedule=schedule, sensor=sensor) == line
+
+
+def test_check_names_everything_else_that_keeps_from_deleting(elsewhere: Path) -> None:
+    (elsewhere / "orphan_pipeline.yaml").write_text(
+        USABLE.replace("    bucket: acme-media", "    bucket: acme-media\n    deletion: {mode: versioned}")
+    )
+    bucket = load_settings(elsewhere / "orphan_pipeline.yaml").buckets["media"]
+    assert deletion_line("media", bucket, schedule=True, sensor=True, in_the_way=["one thing", "another"]) == (
+        "Deletion is OFF: media.deletion.mode is versioned; one thing; another; schedule is running; sensor is running."
+    )

@@ -33,6 +33,7 @@ BINDING: dict[str, Any] = {
 def manifest(
     *,
     references: dict[str, int] | None = None,
+    rows: int | None = None,
     dangling: dict[str, int] | None = None,
     missed: int = 0,
     prefixes: dict[str, PrefixFigures] | None = None,
@@ -63,7 +64,9 @@ def manifest(
             snapshot_at=NOON,
             cuts=(),
             sources=tuple(
-                SourceFigures(name=name, database="app", rows=n, references=n, derived=0, without_key=0, seconds=1)
+                SourceFigures(
+                    name=name, database="app", rows=n if rows is None else rows, references=n, derived=0, without_key=0, seconds=1
+                )
                 for name, n in ({"documents": 1000} if references is None else references).items()
             ),
         ),

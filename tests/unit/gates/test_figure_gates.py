@@ -26,12 +26,26 @@ def test_the_inventory_holds_at_least_one_object(objects: int, passed: bool) -> 
     assert (found.passed, found.found, found.limit) == (passed, objects, 1)
 
 
-@pytest.mark.parametrize(("references", "passed"), [(0, False), (99, False), (100, True), (101, True)])
-def test_a_source_yields_at_least_its_floor(references: int, passed: bool) -> None:
-    found = gate("sources_above_floor", manifest(references={"documents": references}))
-    assert (found.passed, found.found, found.limit) == (passed, references, 100)
-    tail = "" if passed else ": is it the right table and path, and has nobody emptied it?"
-    assert found.message == f"source documents yields {references:,} references, expected at least 100{tail}"
+EMPTIED = ": is it the right table or file, and has nobody emptied it?"
+NAMES_NOTHING = ", expected at least 1: is it the right column and path, and has nobody emptied its values?"
+
+
+@pytest.mark.parametrize(
+    ("rows", "references", "found", "tail"),
+    [
+        (0, 0, 0, EMPTIED),
+        (99, 5000, 99, EMPTIED),
+        (100, 1, 100, ""),
+        (101, 1, 101, ""),
+        (100, 0, 0, NAMES_NOTHING),
+        (10**6, 0, 0, NAMES_NOTHING),
+    ],
+)
+def test_a_source_has_at_least_the_rows_of_its_floor_and_names_a_key(rows: int, references: int, found: int, tail: str) -> None:
+    """A table of few rows with many references each is as suspicious as the setting says; arrays that were all emptied always are."""
+    told = gate("sources_above_floor", manifest(references={"documents": references}, rows=rows))
+    assert (told.passed, told.found, told.limit) == (not tail, found, 100)
+    assert told.message == f"source documents has {rows:,} rows, expected at least 100, and yields {references:,} references{tail}"
 
 
 def test_a_source_that_the_sweep_did_not_read_yields_nothing() -> None:

@@ -1,6 +1,7 @@
 """The manifest: it comes back as it was written, its figures add up, and its last line tells the truth."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from orphan_pipeline.lake.files import read_document
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
 from orphan_pipeline.orphans.manifest import Manifest, latest_manifest, read_manifests
+from orphan_pipeline.orphans.plans import sweep_digest
 from orphan_pipeline.orphans.summary import closing_line
 
 ODD = ["a/\n", "a/é 😀'\"", "b/%2F", "b/\x7f"]
@@ -41,6 +43,15 @@ def test_a_manifest_comes_back_equal_from_its_file(lake: BucketLake) -> None:
     made = publish(lake, "s1", orphans=ODD, gone=["a/gone"], started_at=NOON + timedelta(microseconds=1))
     assert read_document(lake.sweep("s1").manifest, Manifest) == made
     assert read_manifests(lake) == [made]
+
+
+def test_a_short_min_age_is_flagged_in_words_that_the_digest_covers(lake: BucketLake) -> None:
+    assert publish(lake, "s1").flags == ()
+    short = bucket_settings(safety={"min_age": "1h", "allow_short_min_age": True, "confirmations": 1})
+    made = publish(lake, "s2", settings=short, started_at=NOON + DAY)
+    assert made.flags == ("safety.allow_short_min_age is true: min_age is 1h, the floor of 24h is off",)
+    assert json.loads(lake.sweep("s2").manifest.read_text())["flags"] == list(made.flags)
+    assert sweep_digest(made) == made.digest != sweep_digest(replace(made, flags=()))
 
 
 def test_figures_add_up_over_prefixes_and_holds(lake: BucketLake) -> None:

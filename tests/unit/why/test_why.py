@@ -11,9 +11,11 @@ from sweep_files import DAY, NOON, bucket_settings, publish
 
 from orphan_pipeline.cli.main import main
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
+from orphan_pipeline.deletion.quarantine.place import Quarantine, remember
 from orphan_pipeline.deletion.undo.notes import NOTE, RestoreNote
 from orphan_pipeline.lake.files import sha256_of, write_document
 from orphan_pipeline.lake.layout import BucketLake, Lake
+from orphan_pipeline.lake.retention import remove_sweeps
 from orphan_pipeline.orphans import forms
 
 SETTINGS = """
@@ -180,3 +182,40 @@ def test_a_sweep_that_is_not_there_is_refused() -> None:
     result = run("a/orphan", "--sweep", "x")
     expected = "refused: --sweep 'x': 0 finished sweeps of media have an id that begins so, expected one\n"
     assert (result.exit_code, result.stderr) == (1, expected)
+
+
+def test_a_key_that_was_deleted_is_told_by_the_sweep_that_planned_it(lake: BucketLake) -> None:
+    """The bucket does not hold it any more, so that the latest sweep knows no prefix of it."""
+    publish(lake, "third", orphans=("a/other",), referenced=REFERENCED, started_at=NOON + 2 * DAY)
+    write_ledger(lake, "d" * 64, ["a/orphan"])
+    found = told("a/orphan")
+    assert found["verdict"] == "not in the bucket at this sweep; deleted on 2026-11-23 12:00 UTC"
+    assert [(one["sweep_id"], one["verdict"]) for one in found["history"]] == [
+        ("first", "deletable"),
+        ("second", "deletable"),
+        ("third", "no orphan"),
+    ]
+
+
+def test_a_key_of_a_split_prefix_is_found_in_earlier_sweeps(lake: BucketLake) -> None:
+    split = bucket_settings(prefixes=[{"path": "a/", "split": 1}, "b/"], protect=["**/.keep"])
+    keys = ("a/2026/orphan", "a/orphan")
+    publish(lake, "third", orphans=keys, referenced=REFERENCED, started_at=NOON + 2 * DAY, settings=split)
+    publish(lake, "fourth", referenced=REFERENCED, started_at=NOON + 3 * DAY)
+    assert [one["verdict"] for one in told("a/2026/orphan")["history"]] == ["no orphan", "no orphan", "deletable", "no orphan"]
+    assert [one["verdict"] for one in told("a/orphan")["history"]] == ["deletable", "deletable", "deletable", "no orphan"]
+
+
+def test_a_sweep_of_which_only_the_manifest_is_kept(lake: BucketLake) -> None:
+    remove_sweeps(lake, [], [lake.sweep("first")])
+    assert [one["verdict"] for one in told("a/orphan")["history"]] == ["not known any more: only its manifest is kept", "deletable"]
+    result = run("a/orphan", "--sweep", "first")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("refused: sweep first: only its manifest is kept (retention.sweeps), expected a sweep with its data")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_what_lies_in_a_quarantine_is_protected_even_when_only_the_lake_remembers_it(lake: BucketLake) -> None:
+    assert told("a/orphan")["protected_by"] is None
+    remember(lake, Quarantine.of("s3://acme-media/a/"), at=NOON)
+    assert told("a/orphan")["protected_by"] == "a/"
