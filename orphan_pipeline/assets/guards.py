@@ -106,7 +106,7 @@ def guarded(
                 hooks, ledger=authorised.ledger, of=authorised.ledger_plan, bucket_name=settings.bucket, run_id=run_id, report=report
             )
             telling.tell_what_is_left()
-            guards += [telling, LeaseGuard(lease)]  # the lease last: the databases may take long to answer, and no request goes without it
+            guards = [LeaseGuard(lease), *guards, telling, LeaseGuard(lease)]  # last too: the databases may take long to answer
         yield Guarded(guards=tuple(guards), recheck=recheck, hooks=telling)
 
 

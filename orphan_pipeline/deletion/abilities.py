@@ -1,14 +1,13 @@
 """What one store can do about conditional deletes, found out with throw-away objects before the first delete of a run (rule 11): some
 stores accept the planned ETag and ignore it, some want another checksum. Of the probes nothing stays behind."""
 
-import hashlib
 import uuid
-from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
+from orphan_pipeline.deletion import content_md5
 from orphan_pipeline.deletion.looking import look
 from orphan_pipeline.deletion.requests import NOT_THE_PLANNED_OBJECT
 from orphan_pipeline.errors import Refused
@@ -35,9 +34,6 @@ USUAL = Way()
 
 
 STALE_ETAG = "0" * 32
-WANTS_MD5 = "Content-MD5"
-BEFORE_SIGNING = "before-sign.s3.DeleteObjects"
-MD5_HOOK = "orphan_pipeline_content_md5"
 FORBIDDEN = frozenset({"AccessDenied", "403", "SignatureDoesNotMatch", "InvalidAccessKeyId", "NoSuchBucket", "404", "SlowDown"})
 """Codes that say nothing of conditions."""
 
@@ -78,26 +74,26 @@ def chosen_way(abilities: StoreAbilities, bucket: str, *, allow_unconditional: b
 def prepared(client: "S3Client", abilities: StoreAbilities) -> "S3Client":
     """The same client, which sends what this store needs."""
     if abilities.content_md5:
-        _send_content_md5(client)
+        content_md5.send_content_md5(client)
     return client
 
 
 def probe_store(client: "S3Client", bucket: str) -> StoreAbilities:
     """Raises boto3's ClientError when the store does not let us put, look or delete at all."""
     key = f"{OWN_PREFIX}probe-{uuid.uuid4().hex}"
-    content_md5 = False
+    wants_md5 = False
     try:
         etag = _put(client, bucket, key)
-        if _wants_md5(client, bucket, key):
-            content_md5 = True
-            _send_content_md5(client)
+        wants_md5 = _wants_md5(client, bucket, key)
+        if wants_md5:
+            content_md5.send_content_md5(client)
         together = _condition(client, bucket, key, etag, _delete_together)
         alone = _condition(client, bucket, key, etag, _delete_alone)
     finally:
         remove_every_version(client, bucket, key)
-        if content_md5:
-            client.meta.events.unregister(BEFORE_SIGNING, unique_id=MD5_HOOK)
-    return StoreAbilities(together=together, alone=alone, content_md5=content_md5)
+        if wants_md5:
+            content_md5.leave_out_content_md5(client)
+    return StoreAbilities(together=together, alone=alone, content_md5=wants_md5)
 
 
 def _condition(client: "S3Client", bucket: str, key: str, etag: str, delete: Any) -> Condition:
@@ -113,12 +109,10 @@ def _condition(client: "S3Client", bucket: str, key: str, etag: str, delete: Any
 
 
 def _wants_md5(client: "S3Client", bucket: str, key: str) -> bool:
-    """boto3 sends CRC32 since 1.36, which some stores do not know: MissingContentMD5, or InvalidRequest with words about it."""
     try:
         client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key, "ETag": f'"{STALE_ETAG}"'}]})
     except ClientError as error:
-        told = error.response["Error"]
-        return WANTS_MD5.replace("-", "") in told.get("Code", "") or WANTS_MD5 in told.get("Message", "")
+        return content_md5.is_wanted(error)
     return False
 
 
@@ -150,16 +144,6 @@ def _code(error: ClientError) -> str:
     if code in FORBIDDEN:
         raise error
     return code
-
-
-def _send_content_md5(client: "S3Client") -> None:
-    events: Any = client.meta.events
-    events.register(BEFORE_SIGNING, _add_content_md5, unique_id=MD5_HOOK)
-
-
-def _add_content_md5(request: Any, **_: object) -> None:
-    digest = hashlib.md5(request.data, usedforsecurity=False).digest()
-    request.headers[WANTS_MD5] = b64encode(digest).decode()
 
 
 def remove_every_version(client: "S3Client", bucket: str, prefix: str) -> None:

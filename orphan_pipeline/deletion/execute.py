@@ -5,7 +5,6 @@ Whether the plan may be carried out at all is decided before (authorise.py), wha
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -142,18 +141,16 @@ def execute_plan(
         newer=newer,
         pace=pace,
         rest=rest,
+        report=report,
         progress=Progress("deletion", "keys", report, total=keys, detail=None if pace is None else pace.words),
     )
     try:
         if deleter.leaves_markers:
             _refuse_after_a_loss(ledger, of)
-        with ExitStack() as at_the_end:
-            for guard in reversed(guards):
-                at_the_end.callback(guard.finish)
-            execution.carry_out(chunks_of(plan), concurrency=concurrency)
+        each_done([partial(execution.carry_out, chunks_of(plan), concurrency=concurrency), *(guard.finish for guard in guards)], report)
     except BaseException as error:  # a cancelled run too says how it ended
         reason: Reason = "refused" if isinstance(error, Refused) else "failed" if isinstance(error, Exception) else "cancelled"
-        ledger.ended(execution.ended(reason, str(error).partition("\n")[0] or type(error).__name__))
+        ledger.ended(execution.ended(reason, _line(error)))
         raise
     ended = execution.ended(*(execution.stop or ("completed", "every chunk of the plan has an outcome")))
     ledger.ended(ended)
@@ -173,6 +170,7 @@ class _Execution:
     newer: NewerObjects | None
     pace: Pace | None
     rest: timedelta
+    report: Callable[[str], None]
     progress: Progress
     stopping: Event = field(default_factory=Event)
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -199,8 +197,11 @@ class _Execution:
                         break
                 while under_way:
                     under_way = self._waited_for(under_way)
-            except BaseException:
+            except BaseException as error:
                 self._abandon()
+                for raised in (other.exception() for other in under_way):
+                    if raised is not None and raised is not error:
+                        self.report(f"besides: {_line(raised)}")
                 raise
         if self.stop is None:
             self.progress.finish()
@@ -276,10 +277,8 @@ class _Execution:
         answers = [held.get(one.key) or answered[one.key] for one in planned]
         self.ledger.record(number, planned, answers, at=datetime.now(UTC))
         self._count(planned, done=True)
-        with ExitStack() as whatever_happens:  # each guard is told, also behind one that says no
-            for guard in reversed(self.guards):
-                whatever_happens.callback(guard.after, number, planned, answers)
-            self._refuse_what_went_wrong(number, planned, answers)
+        told = [partial(guard.after, number, planned, answers) for guard in self.guards]
+        each_done([partial(self._refuse_what_went_wrong, number, planned, answers), *told], self.report)
         self.stopping.wait(self.rest.total_seconds())
 
     def _refuse_what_went_wrong(self, number: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
@@ -323,6 +322,25 @@ class _Execution:
             self.progress.add(len(planned))
             self.keys += len(planned) * done
             self.chunks += done
+
+
+def each_done(todo: Sequence[Callable[[], object]], report: Callable[[str], None]) -> None:
+    """Does all of it, whatever happens, then raises the first error: the one that the run ends for. The others are reported."""
+    first: BaseException | None = None
+    for do in todo:
+        try:
+            do()
+        except BaseException as error:
+            if first is None:
+                first = error
+            else:
+                report(f"besides: {_line(error)}")
+    if first is not None:
+        raise first
+
+
+def _line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _refuse_after_a_loss(ledger: Ledger, of: LedgerPlan) -> None:

@@ -1,9 +1,10 @@
 """What stands under a key right now, object or delete marker, as the store itself says."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 NOT_FOUND = 404
+ATTEMPTS_TO_LIST = 3
 XML_CANNOT_CARRY = re.compile("[\x00-\x1f\x7f\ufffe\uffff]")
 UNREADABLE = "\ufffd"
 """What SeaweedFS lists in the place of such a character."""
@@ -71,7 +73,7 @@ def versions_of(client: "S3Client", bucket: str, key: str) -> Iterator[tuple[Any
     page: Any = {}
     asked: dict[str, Any] = {"Bucket": bucket, "Prefix": key}
     while True:
-        page = whole(client.list_object_versions(**asked))
+        page = whole(partial(client.list_object_versions, **asked))
         for entry, is_marker in _of(page, key):
             latest = latest or entry["IsLatest"]
             yield entry, is_marker
@@ -81,15 +83,22 @@ def versions_of(client: "S3Client", bucket: str, key: str) -> Iterator[tuple[Any
         asked |= {"KeyMarker": key, "VersionIdMarker": page["NextVersionIdMarker"]}
     listed_as = XML_CANNOT_CARRY.sub(UNREADABLE, key)
     if not latest and (page["IsTruncated"] or listed_as != key):
-        yield from _of(whole(client.list_object_versions(Bucket=bucket, Prefix=key + SEAWEEDFS_VERSIONS)), key, listed_as)
+        in_their_folder = partial(client.list_object_versions, Bucket=bucket, Prefix=key + SEAWEEDFS_VERSIONS)
+        yield from _of(whole(in_their_folder), key, listed_as)
 
 
-def whole(page: Any) -> Any:
-    """A page of a listing. Raises Refused for an answer without a body, which botocore gives as a list of nothing: what stands would be
-    taken for gone."""
-    if "IsTruncated" not in page:
-        raise Refused("the store answered a listing with nothing at all: run it again")
-    return page
+class NoList(Refused):
+    """The answer to a listing had no body."""
+
+
+def whole(ask: Callable[[], Any]) -> Any:
+    """A page of a listing, asked for again where the answer has no body: botocore gives that as a list of nothing, and what stands would
+    be taken for gone. Raises NoList when it has none each time."""
+    for _ in range(ATTEMPTS_TO_LIST):
+        page = ask()
+        if "IsTruncated" in page:
+            return page
+    raise NoList(f"the store answered a listing with nothing at all, {ATTEMPTS_TO_LIST} times: run it again")
 
 
 def _of(page: Any, *names: str) -> Iterator[tuple[Any, bool]]:

@@ -121,9 +121,8 @@ class VersionDeleter:
         if head is None or not _is_planned(head, one, versions=True):
             became = Answer("missing" if head is None else "changed", code=BY_LOOKING)
             return (unsettled and settle_permanent(self._client, self._bucket, one, versions=True)) or became
-        if "VersionId" not in head:
-            raise Refused(f"bucket {self._bucket}: the store does not say which version of {one.key!r} is current: nothing more is deleted")
-        return NULL_VERSION if head["VersionId"] in NO_MARKER else head["VersionId"]
+        version: str | None = head.get("VersionId")
+        return NULL_VERSION if version is None or version in NO_MARKER else version
 
     def _each(self, ask: Callable[[Planned], Found], planned: Iterable[Planned]) -> list[Found]:
         return list(self._pool.map(ask, planned))

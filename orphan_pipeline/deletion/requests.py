@@ -2,6 +2,7 @@
 planned ETag, every key gets its own answer (rule 11). Nothing here decides whether a key may go."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,8 +11,9 @@ from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attem
 from tenacity.nap import sleep as plain_sleep
 from urllib3.exceptions import HTTPError
 
+from orphan_pipeline.deletion import content_md5
 from orphan_pipeline.deletion.ledger import Answer, Planned
-from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY, look
+from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY, NoList, look
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -141,7 +143,7 @@ def _nothing_stands(client: "S3Client", bucket: str, key: str) -> bool:
     """Only to call it by its name: a store that does not answer now has refused the delete all the same."""
     try:
         return look(client, bucket, key).etag is None
-    except (ClientError, *UNREADABLE):
+    except (ClientError, NoList, *UNREADABLE):
         return False
 
 
@@ -153,7 +155,7 @@ def delete_one_looked_at(client: "S3Client", bucket: str, one: Planned) -> Answe
         if current.etag != one.etag:
             return Answer("missing" if current.etag is None else "changed", code="LookedBefore")
         response = client.delete_object(Bucket=bucket, Key=one.key)
-    except UNREADABLE:
+    except (NoList, *UNREADABLE):
         return None
     except ClientError as error:
         return of_whole_request(error)
@@ -181,7 +183,7 @@ def remove(client: "S3Client", bucket: str, versions: Mapping[str, str | None]) 
     together = [key for key in named if not XML_CANNOT_CARRY.search(key)]
     refused: dict[str, str] = {}
     if together:
-        response = client.delete_objects(Bucket=bucket, Delete={"Objects": [named[key] for key in together], "Quiet": True})
+        response = _removed(client, bucket, [named[key] for key in together])
         refused = {error["Key"]: error.get("Code", "no code") for error in response.get("Errors", [])}
     for key in named.keys() - set(together):
         try:
@@ -189,6 +191,18 @@ def remove(client: "S3Client", bucket: str, versions: Mapping[str, str | None]) 
         except ClientError as error:
             refused[key] = error.response["Error"].get("Code", "no code")
     return refused
+
+
+def _removed(client: "S3Client", bucket: str, objects: Any) -> Any:
+    """No probe says what a restore or a purge needs, as it does before a deletion: the store does."""
+    ask = partial(client.delete_objects, Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+    try:
+        return ask()
+    except ClientError as error:
+        if not content_md5.is_wanted(error):
+            raise
+        content_md5.send_content_md5(client)
+        return ask()
 
 
 def remove_every_marker(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str]:

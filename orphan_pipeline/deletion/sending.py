@@ -12,7 +12,11 @@ from orphan_pipeline.deletion.wire import seconds_on_the_wire
 
 NO_ANSWER = Answer("failed", code="NoAnswer")
 OPEN, DOUBTFUL = TRY_AGAIN | {NO_ANSWER.code}, MAYBE_DONE | {NO_ANSWER.code}
-NOT_SENT_NOW = ("missing", "changed", "referenced_again", "held")
+MAY_STILL_GO = Answer("failed", code="MayStillGo")
+"""Held now, and it stands; but of an earlier request nobody knows whether the store has yet to carry it out. The after-check knows."""
+
+HELD = ("referenced_again", "held")
+NOT_SENT_NOW = ("missing", "changed", *HELD)
 """After an earlier request they may be that one's doing: some stores answer 412, not 404, when there is nothing to match, and what the
 guards hold now may have gone before they were asked."""
 
@@ -39,9 +43,13 @@ class Sending:
         if again:
             answers |= self.settle([one for one in planned if one.key not in known])
 
+        unanswered: set[str] = set()
+
         def send_what_is_open() -> bool:
             nonlocal again
-            answers.update(self._send([one for one in planned if _open(answers[one.key])], again=again, known=known))
+            given = self._send([one for one in planned if _open(answers[one.key])], again=again, known=known)
+            answers.update({key: MAY_STILL_GO if _held(answer) and key in unanswered else answer for key, answer in given.items()})
+            unanswered.update(key for key, answer in given.items() if answer.code in DOUBTFUL)
             again = True
             return any(map(_open, answers.values()))
 
@@ -64,14 +72,21 @@ class Sending:
             answers[key] = answer or NO_ANSWER
             if not _open(answers[key]) and not _doubtful(answers[key], again=again):
                 known[key] = answers[key]  # at once: whatever breaks from here on, this marker's id is not lost
-        slowed = sum(answer.code in TOO_BUSY for answer in answers.values())
-        self.pace.answered(keys=len(planned), refused=slowed, seconds=monotonic() - began, by_store=seconds_on_the_wire())
+        sent = [answer for answer in answers.values() if not _held(answer)]
+        if sent:
+            slowed = sum(answer.code in TOO_BUSY for answer in sent)
+            # On the wire, if that is known: the guards may have asked the databases meanwhile.
+            self.pace.answered(keys=len(sent), refused=slowed, seconds=seconds_on_the_wire() or monotonic() - began)
         answers |= self.settle([one for one in planned if _doubtful(answers[one.key], again=again)])
         return answers
 
 
 def _open(answer: Answer) -> bool:
     return answer.outcome == "failed" and answer.code in OPEN
+
+
+def _held(answer: Answer) -> bool:
+    return answer.outcome in HELD
 
 
 def _doubtful(answer: Answer, *, again: bool) -> bool:

@@ -7,6 +7,7 @@ looked at by itself.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def _looked_at(client: "S3Client", bucket: str, key: str) -> Current:
 
 def _versions_listed(client: "S3Client", bucket: str, keys: Sequence[str]) -> dict[str, Current]:
     def ask(prefix: str, begin: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
-        page = whole(client.list_object_versions(Bucket=bucket, Prefix=prefix, **begin))
+        page = whole(partial(client.list_object_versions, Bucket=bucket, Prefix=prefix, **begin))
         entries = [*page.get("Versions", []), *({**marker, "ETag": None} for marker in page.get("DeleteMarkers", []))]
         next_one = {"KeyMarker": page.get("NextKeyMarker", ""), "VersionIdMarker": page.get("NextVersionIdMarker", "")}
         return entries, {name: value for name, value in next_one.items() if value} if page["IsTruncated"] else {}
@@ -58,7 +59,7 @@ def _versions_listed(client: "S3Client", bucket: str, keys: Sequence[str]) -> di
 
 def _objects_listed(client: "S3Client", bucket: str, keys: Sequence[str]) -> dict[str, Current]:
     def ask(prefix: str, begin: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
-        page = whole(client.list_objects_v2(Bucket=bucket, Prefix=prefix, **begin))
+        page = whole(partial(client.list_objects_v2, Bucket=bucket, Prefix=prefix, **begin))
         return page.get("Contents", []), {"ContinuationToken": page["NextContinuationToken"]} if page["IsTruncated"] else {}
 
     return {entry["Key"]: Current(etag=entry["ETag"].strip('"')) for entry in _over_the_range(ask, keys, "StartAfter")}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from orphan_pipeline.deletion.ledger import GONE, Ledger
+from orphan_pipeline.deletion.ledger import GONE, UNANSWERED, Ledger
 from orphan_pipeline.deletion.undo.unfinished import plan_file_of
 from orphan_pipeline.digests import shown
 from orphan_pipeline.duck import duck, rows, view_files
@@ -77,7 +77,7 @@ def pause_if_missed(lake: BucketLake, sweep: SweepFolder, *, at: datetime, since
         view_files(connection, "restores", lake.restored_parquet(), queries.RESTORES)
         view_files(connection, "acknowledged", _acknowledged(lake), queries.ACKNOWLEDGED)
         if ledgers:
-            connection.execute(queries.RECORDED, {"files": ledgers, "gone": list(GONE)}).fetchall()
+            connection.execute(queries.RECORDED, {"files": ledgers, "gone": list(GONE), "unanswered": list(UNANSWERED)}).fetchall()
         else:
             connection.execute(queries.NOTHING_RECORDED).fetchall()
         connection.execute(queries.UNSETTLED).fetchall()

@@ -231,14 +231,14 @@ GROUP BY storage_class ORDER BY storage_class
 RESTORES = {"key": "VARCHAR", "outcome": "VARCHAR", "at": "TIMESTAMPTZ"}
 ACKNOWLEDGED = {"key": "VARCHAR", "deleted_at": "TIMESTAMPTZ"}
 
-# What the ledgers say is gone; and what is in chunks that no run has finished, of which nobody knows yet.
+# What the ledgers say is gone, or may have gone since; and what is in chunks that no run has finished, of which nobody knows yet.
 NOTHING_RECORDED = """
 CREATE TEMP VIEW recorded AS SELECT NULL::VARCHAR AS key, NULL::TIMESTAMPTZ AS "at", NULL::VARCHAR AS plan WHERE false
 """
 RECORDED = """
 CREATE TEMP TABLE recorded AS SELECT key, "at", parse_path(filename)[-2] AS plan
 FROM read_parquet($files, hive_partitioning = false, union_by_name = true, filename = true) SEMI JOIN refs USING (key)
-WHERE list_contains($gone, outcome)
+WHERE list_contains($gone, outcome) OR list_contains($unanswered, code)
 """
 UNSETTLED = 'CREATE TEMP TABLE unsettled (key VARCHAR, "at" TIMESTAMPTZ, plan VARCHAR)'
 ADD_UNSETTLED = """

@@ -160,6 +160,8 @@ class Runs:
                 return Ended(run_id, "the daemon that was to start the run is gone, and the run with it: try again")
             if finished and not page.has_more:
                 succeeded = run is not None and run.is_success
+                if run is None or run.status is dg.DagsterRunStatus.CANCELED:  # by somebody else: its own failure says no more
+                    failure = None
                 return Ended(run_id, None if succeeded else failure or "the run was cancelled or lost: see the Dagster UI")
             time.sleep(POLL_SECONDS)
 

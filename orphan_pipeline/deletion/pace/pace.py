@@ -63,10 +63,9 @@ class Pace:
         if self.stopping.wait(seconds):
             raise Interrupted
 
-    def answered(self, *, keys: int, refused: int, seconds: float, by_store: float | None = None) -> None:
-        """What became of one request: how many of its keys the store was too busy for, and how long it took; `by_store`: of that on the
-        wire, if it is known."""
-        late = self._took_too_long(keys, seconds if by_store is None else by_store) if not refused else False
+    def answered(self, *, keys: int, refused: int, seconds: float) -> None:
+        """What became of one request: how many of its keys the store was too busy for, and how long it took."""
+        late = self._took_too_long(keys, seconds) if not refused else False
         with self._lock:
             self.requests += 1
             self.slowed += refused > 0

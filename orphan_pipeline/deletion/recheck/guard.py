@@ -104,10 +104,7 @@ class Recheck:
                 block = self._known(chunk) or self._ask(chunk)
         if len(planned) > block.chunks[chunk]:
             raise Refused(f"{self._plan}: chunk {chunk} has {block.chunks[chunk]} keys, expected {len(planned)}: was the plan edited?")
-        held = {one.key: Answer("referenced_again", code=block.in_use[one.key]) for one in planned if one.key in block.in_use}
-        with self._changing:
-            self.figures.held.update(answer.code or "" for answer in held.values())
-        return held
+        return {one.key: Answer("referenced_again", code=block.in_use[one.key]) for one in planned if one.key in block.in_use}
 
     before_request = before
 
@@ -115,6 +112,7 @@ class Recheck:
         keys = [one.key for one, answer in zip(planned, answers, strict=True) if answer.outcome in GONE]
         with self._changing:
             self._gone[chunk] = _Gone(keys=pa.array(keys, pa.string()), told=elapsed())
+            self.figures.held.update(answer.code or "" for answer in answers if answer.outcome == "referenced_again")
         if self._due():
             with self._asking:
                 if self._due():

@@ -64,7 +64,7 @@ def restore_keys(
     if lines:
         with ThreadPoolExecutor(min(REQUESTS_AT_ONCE, len(lines))) as pool:
             file = folder / f"{uuid.uuid4().hex}.parquet"
-            results = restore_lines(client, bucket, lines, include_unknown=False, file=file, pool=pool)
+            results = restore_lines(client, bucket, lines, include_unknown=False, named=False, file=file, pool=pool)
         outcomes |= {line["key"]: result.outcome for line, result in zip(lines, results, strict=True)}
     return outcomes
 

@@ -1,4 +1,5 @@
-"""Brings objects back by removing our delete markers. Only our own marker is ever removed, and only when the planned object is what it
+"""Brings objects back by removing our delete markers. Only our own marker is ever removed (or one that may be ours, of what is `unknown`,
+where somebody asked for that), and only when the planned object is what it
 hides, or one that the application wrote later (newer.py), or what stands there although the marker was left behind (SeaweedFS does that
 when the connection breaks); no object is ever touched."""
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Executor) -> list[Result]:
+def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Executor, *, named: bool) -> list[Result]:
     """One result a line, in order; `lines` ascend by key. Raises Refused when the store stays too busy."""
     before = dict(zip((line["key"] for line in lines), current_of(client, bucket, [line["key"] for line in lines], pool), strict=True))
-    ours = [line for line in lines if _ours_to_remove(line, before[line["key"]])]
+    ours = [line for line in lines if _ours_to_remove(line, before[line["key"]], named=named)]
     refused = _remove(quickened(client), bucket, {line["key"]: line["version_id"] for line in ours})
     gone = [line["key"] for line in ours if line["key"] not in refused]
     after = before | dict(zip(gone, current_etags(client, bucket, gone, pool), strict=True))
@@ -31,14 +32,15 @@ def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Execu
     ]
 
 
-def _ours_to_remove(line: Line, current: Current) -> bool:
-    """Were anything older behind the marker, its removal would bring back what the application had replaced. A line that is
-    `unknown`, whose marker may be the application's own, is here only because somebody asked for it."""
+def _ours_to_remove(line: Line, current: Current, *, named: bool) -> bool:
+    """Were anything older behind the marker, its removal would bring back what the application had replaced."""
     ours: str | None = line["version_id"]
     if ours in NO_MARKER:  # an object can have the version id `null` too, so that removing it could remove an object
         return False
     planned_is_next = line["etag"] == (current.etag if current.marker is None else current.behind)
-    if current.marker == ours and hides_newer(current, etag=line["etag"], last_modified=line["last_modified"]):
+    # Of an `unknown` delete the marker may be the application's, which then deleted its newer object itself: it comes back by its key.
+    ours_or_asked_for = named or line["outcome"] == "deleted"
+    if ours_or_asked_for and current.marker == ours and hides_newer(current, etag=line["etag"], last_modified=line["last_modified"]):
         return True
     return ours in current.markers and current.marker in (None, ours) and planned_is_next
 

@@ -121,7 +121,8 @@ def restore(
 
         def one_chunk(number: int, lines: list[Line]) -> list[Result]:
             go_on()
-            return restore_lines(client, bucket, lines, include_unknown=include_unknown, file=folder / f"{number:08d}.parquet", pool=pool)
+            file, named = folder / f"{number:08d}.parquet", which.keys is not None
+            return restore_lines(client, bucket, lines, include_unknown=include_unknown, named=named, file=file, pool=pool)
 
         under_way: set[Future[list[Result]]] = set()
         for number, lines in enumerate(restorable(ledgers, which, spill_under=folder)):
@@ -135,13 +136,13 @@ def restore(
 
 
 def restore_lines(
-    client: "S3Client", bucket: str, lines: list[Line], *, include_unknown: bool, file: Path, pool: ThreadPoolExecutor
+    client: "S3Client", bucket: str, lines: list[Line], *, include_unknown: bool, named: bool, file: Path, pool: ThreadPoolExecutor
 ) -> list[Result]:
     """One chunk, recorded before and after."""
     write_results(file, lines, [ASKED] * len(lines))
     # `unknown` may be the application's own delete: it is only brought back when somebody says so.
     sure = [line for line in lines if line["outcome"] == "deleted" or include_unknown]
-    found = dict(zip((line["key"] for line in sure), bring_back(client, bucket, sure, pool), strict=True))
+    found = dict(zip((line["key"] for line in sure), bring_back(client, bucket, sure, pool, named=named), strict=True))
     results = [found.get(line["key"], Result("unknown")) for line in lines]
     write_results(file, lines, results)
     return results

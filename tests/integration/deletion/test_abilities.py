@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from deletion_helpers import client_of, deleter_of, execute, pace_of, put, recorded, standing, write_plan
+from deletion_helpers import client_of, delete_now, deleter_of, execute, pace_of, put, recorded, standing, write_plan
 from faulty_store import Exchange, faulty_store
 
 from orphan_pipeline.deletion.abilities import StoreAbilities, Way, chosen_way, prepared, probe_store
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.ledger import Answer, Ledger
 from orphan_pipeline.deletion.probing import tried
+from orphan_pipeline.deletion.requests import remove_every_marker
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 
@@ -189,6 +190,19 @@ def test_odd_keys_stay_where_only_delete_objects_honours_the_etag(
     way = chosen_way(half, bucket, allow_unconditional=allowed)
     odd, plain = deleter_of(seaweedfs, bucket, way=way)(planned, unsettled=False)
     assert (plain.outcome, odd.outcome, odd.code) == ("deleted", outcome, "Unconditional" if allowed else "NoConditionalDelete")
+
+
+def test_such_a_store_gives_back_what_was_deleted(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
+    """Regression: only the delete was sent with it, so that no marker could be removed."""
+    bucket = make_bucket(seaweedfs, versioned=True)
+    planned = put(client_of(seaweedfs), bucket, {"a/1": b"1", "a/2": b"2"})
+    markers = {key: answer.version_id or "" for key, answer in delete_now(client_of(seaweedfs), bucket, planned).items() if answer}
+    with faulty_store(seaweedfs.endpoint, before=lambda _: wants_md5) as store:
+        assert remove_every_marker(client_of(seaweedfs, endpoint=store.endpoint), bucket, markers) == {}
+    assert {key: (one.current is None, one.markers) for key, one in standing(client_of(seaweedfs), bucket).items()} == {
+        "a/1": (False, []),
+        "a/2": (False, []),
+    }
 
 
 def test_a_key_that_the_store_cannot_read_goes_alone_only_where_that_is_safe(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:

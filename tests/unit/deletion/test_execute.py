@@ -93,9 +93,8 @@ def run(plan: Path, ledger: Ledger, deleter: Any, *, limits: Limits | None = Non
         deleter=deleter,
         keys=1,
         limits=limits or Limits(expires_at=NEVER),
-        report=lambda _: None,
         concurrency=concurrency,
-        **more,
+        **{"report": lambda _: None, **more},
     )
 
 
@@ -257,6 +256,24 @@ def test_a_chunk_that_lost_a_marker_is_looked_after_before_the_run_ends(tmp_path
     with pytest.raises(Refused, match="chunk 2: '02-0' is gone without a delete marker"):
         run(plan_of(tmp_path / "plan", 5), Ledger(tmp_path / "ledger"), Suspended(), guards=[Guarding("g", log)])
     assert "g after 2 deleted deleted" in log
+
+
+def test_the_first_error_ends_the_run_and_the_others_are_told(tmp_path: Path) -> None:
+    """Regression: a guard that failed afterwards hid that an object was lost."""
+
+    class Suspended(Deleting):
+        def __call__(self, planned: Sequence[Planned], *, unsettled: bool, known: dict[str, Answer], hold: Hold) -> list[Answer]:
+            return [Answer("deleted", version_id=None) for _ in planned]
+
+    log: list[str] = []
+    said: list[str] = []
+    ledger = Ledger(tmp_path / "ledger")
+    guards = [Guarding("first", log, fails_at="after 0"), Guarding("second", log, fails_at="finish")]
+    with pytest.raises(Refused, match="'00-0' is gone without a delete marker"):
+        run(plan_of(tmp_path / "plan", 3), ledger, Suspended(), guards=guards, report=said.append)
+    assert said[-2:] == ["besides: first says no", "besides: second says no"]
+    [end] = ledger.endings()
+    assert (end.reason, "is gone without a delete marker" in end.words) == ("refused", True)
 
 
 def test_every_guard_is_told_of_a_chunk_also_behind_one_that_says_no(tmp_path: Path) -> None:

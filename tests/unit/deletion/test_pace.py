@@ -161,14 +161,6 @@ def test_answers_that_are_late_now_and_then_lower_nothing(clock: Clock, tmp_path
     assert pace.keys_per_second >= START
 
 
-def test_the_time_that_counts_is_the_stores(clock: Clock, tmp_path: Path) -> None:
-    pace = Pace(tmp_path / "pace", ceiling=10_000)
-    for seconds in [0.1] * 20 + [9.0] * 200:
-        clock.now += 1
-        pace.answered(keys=1000, refused=0, seconds=seconds, by_store=0.05)
-    assert pace.keys_per_second >= START
-
-
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["grown", "lowered"]), st.floats(0, 100)), max_size=60), st.floats(FLOOR, 100_000))
 def test_the_rate_stays_between_floor_and_ceiling(steps: list[tuple[str, float]], ceiling: float) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from orphan_pipeline.deletion import sending
 from orphan_pipeline.deletion.guards import Hold, alone_unless_held, held_by, hold_nothing, unless_held
-from orphan_pipeline.deletion.ledger import Answer, Planned
+from orphan_pipeline.deletion.ledger import UNANSWERED, Answer, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.requests import NotReadable, send_chunk
 from orphan_pipeline.deletion.sending import NO_ANSWER, Sending
@@ -168,3 +169,22 @@ def test_guards_are_asked_about_what_those_before_them_let_go() -> None:
     first, second = Guards({"a": NEEDED}), Guards({"b": NEEDED})
     assert held_by([first.hold, second.hold], PLANNED) == {"a": NEEDED, "b": NEEDED}
     assert (first.asked, second.asked) == (["abc"], ["bc"])
+
+
+def test_the_time_that_counts_is_the_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of the guards, which may ask the databases meanwhile; and nothing counts where nothing was sent."""
+    told: list[dict[str, float]] = []
+    monkeypatch.setattr(Pace, "answered", lambda _, **figures: told.append(figures))
+    monkeypatch.setattr(sending, "seconds_on_the_wire", lambda: 0.25)
+    store, guards = Store(), Guards({"a": NEEDED}, dict.fromkeys("abc", NEEDED))
+    store.sending(tmp_path, guards.hold).answers(PLANNED, again=False, known={})
+    store.sending(tmp_path, guards.hold).answers(PLANNED, again=False, known={})
+    assert told == [{"keys": 2, "refused": 0, "seconds": 0.25}]
+
+
+def test_what_is_held_behind_a_request_without_an_answer_is_not_called_left_alone(tmp_path: Path) -> None:
+    """The store may carry that request out whenever it likes: the after-check must know of it."""
+    store, guards = Store({"a": None, "b": BUSY}), Guards({}, {"a": NEEDED, "b": NEEDED})
+    answers = store.sending(tmp_path, guards.hold).answers(PLANNED, again=False, known={})
+    assert answers == [Answer("failed", code="MayStillGo"), NEEDED, gone("c")]
+    assert {"MayStillGo", "NoAnswer"} == set(UNANSWERED)

@@ -39,13 +39,13 @@ def sweep(lake: BucketLake, sweep_id: str, hours: int, **how: Any) -> Manifest:
     return publish(lake, sweep_id, **{"referenced": KEPT, "started_at": NOON + hours * HOUR, "settings": SETTINGS, **how})
 
 
-def delete(lake: BucketLake, manifest: Manifest, *keys: str, hours: int, outcome: Outcome = "deleted") -> None:
+def delete(lake: BucketLake, manifest: Manifest, *keys: str, hours: int, outcome: Outcome = "deleted", code: str | None = None) -> None:
     plan = manifest.plans["a/"]
     ledger = Ledger(lake.ledger(plan.digest, dry_run=False))
     ledger.begin(LedgerPlan(bucket="media", prefix="a/", sweep_id=manifest.sweep_id, digest=plan.digest, dry_run=False))
     ledger.intend(0, run_id="run", at=NOON)
     gone = [Planned(key, "e", 10, NOON) for key in keys]
-    ledger.record(0, gone, [Answer(outcome, version_id="v")] * len(gone), at=NOON + hours * HOUR)
+    ledger.record(0, gone, [Answer(outcome, version_id="v", code=code)] * len(gone), at=NOON + hours * HOUR)
 
 
 def bring_back(lake: BucketLake, *keys: str, hours: int, outcome: str = "restored") -> None:
@@ -78,6 +78,15 @@ def test_what_we_deleted_and_nobody_points_at_pauses_nothing(lake: BucketLake) -
     assert (made.dangling.missed, made.tripped) == (0, ())
     assert not (lake.root / "pauses").exists()
     assert ask(lake) is not None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "missed"), [("failed", "MayStillGo", 1), ("failed", "NoAnswer", 1), ("failed", "AccessDenied", 0)]
+)
+def test_a_request_that_nobody_knows_the_end_of_counts_as_carried_out(lake: BucketLake, outcome: Outcome, code: str, missed: int) -> None:
+    first = sweep(lake, "s1", 0, orphans=["a/1", "a/2"])
+    delete(lake, first, "a/1", hours=1, outcome=outcome, code=code)
+    assert sweep(lake, "s2", 2, gone=["a/1"]).dangling.missed == missed
 
 
 def test_a_reference_to_what_we_deleted_pauses_deletion_and_trips_its_gate(lake: BucketLake) -> None:
