@@ -225,12 +225,10 @@ def judge(
     answers: Answers,
     *,
     versioned: bool = True,
-    killed: bool = False,
     left: Collection[str] = (),
 ) -> list[str]:
     """The bucket is what it must be by what was answered and by what the application did. Gives the keys whose content was compared. A
-    key without a line is one that a run which was refused did not come to, or did not send: then a restore says so. `killed`: an
-    answer may have been lost with the run that got it, and counts if it is the last. `left`: keys of chunks that no run finished, so that
+    key without a line is one that a run which was refused did not come to, or did not send: then a restore says so. `left`: keys of chunks that no run finished, so that
     none asked after them."""
     must_stand = []
     for one in planned:
@@ -273,7 +271,8 @@ def judge(
             assert (outcome, own.current) == ("held", one.etag), what
         elif deed == "referenced and let go" and outcome in ("deleted", "referenced_again") and key not in left:
             back = outcome == "referenced_again" or answers.used_after_it_went(key)
-            if not (killed and back and outcome == "deleted" and not answers.asked[key][-1][1]):
+            # The last answer counts: one before it may have been about the chunk as a coming one, or lost with the run that got it.
+            if outcome == "referenced_again" or answers.asked[key][-1][1] == back:
                 assert (own.current, len(ours)) == ((one.etag, 0) if back else (None, int(versioned))), what
         elif deed == "nothing":
             assert (outcome in GONE, own.current, len(ours)) == (True, None, int(versioned)), what
