@@ -121,10 +121,11 @@ class Application:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetGo:
-    """One chunk's key right before the chunk may go: when, and whether the latest answer was that it is in use."""
+    """One chunk's key right before the chunk may go: when, and whether the latest answer was that it is in use. None: another came while
+    the re-check was deciding."""
 
     at: float
-    in_use: bool
+    in_use: bool | None
 
 
 @dataclass(slots=True)
@@ -154,7 +155,7 @@ def answers_of(lines: Iterable[str]) -> Answers:
             if "began" in told:
                 found.asked.setdefault(key, []).append((told["began"], key in used))
             else:
-                found.before.setdefault(key, []).append(LetGo(at=told["at"], in_use=key in used))
+                found.before.setdefault(key, []).append(LetGo(at=told["at"], in_use=None if key in told["unsure"] else key in used))
     return found
 
 
@@ -172,9 +173,13 @@ def spy(patch: Callable[[object, str, object], None], write: Callable[[str], obj
         return asked
 
     def begun_and_told(recheck: Recheck, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
-        held, names = before(recheck, chunk, planned), [one.key for one in planned]
+        names = [one.key for one in planned]
         with lock:
-            write(json.dumps({"at": elapsed(), "keys": names, "in_use": [key for key in names if latest[key]]}))
+            known = {key: latest[key] for key in names if key in latest}
+        held = before(recheck, chunk, planned)
+        with lock:
+            unsure = [key for key in names if known.get(key, latest[key]) != latest[key]]
+            write(json.dumps({"at": elapsed(), "keys": names, "in_use": [key for key in names if latest[key]], "unsure": unsure}))
         return held
 
     patch(Asker, "ask", asked_and_told)
@@ -225,13 +230,11 @@ def judge(
     answers: Answers,
     *,
     versioned: bool = True,
-    killed: bool = False,
     left: Collection[str] = (),
 ) -> list[str]:
     """The bucket is what it must be by what was answered and by what the application did. Gives the keys whose content was compared. A
-    key without a line is one that a run which was refused did not come to, or did not send: then a restore says so. `killed`: an
-    answer may have been lost with the run that got it, and counts if it is the last. `left`: keys of chunks that no run finished, so that
-    none asked after them."""
+    key without a line is one that a run which was refused did not come to, or did not send: then a restore says so. `left`: keys of chunks
+    that no run finished, so that none asked after them."""
     must_stand = []
     for one in planned:
         key, own, deed, line = one.key, found.get(one.key, Standing()), deeds[one.key], lines.get(one.key)
@@ -264,7 +267,7 @@ def judge(
             # A run that was killed may have deleted it before the application wrote it anew: our marker then lies below.
             assert not ours or (settled and wrote_anew), what
         if outcome == "referenced_again":
-            assert any(at.in_use for at in let_go), what
+            assert any(at.in_use is not False for at in let_go), what
         if application.wants(key) and key not in application.etags:
             if outcome == "referenced_again" or answers.last_began(key) > application.in_use_since[key]:
                 assert own.current == one.etag, what
@@ -273,7 +276,8 @@ def judge(
             assert (outcome, own.current) == ("held", one.etag), what
         elif deed == "referenced and let go" and outcome in ("deleted", "referenced_again") and key not in left:
             back = outcome == "referenced_again" or answers.used_after_it_went(key)
-            if not (killed and back and outcome == "deleted" and not answers.asked[key][-1][1]):
+            # The last answer counts: one before it may have been about the chunk as a coming one, or lost with the run that got it.
+            if outcome == "referenced_again" or answers.asked[key][-1][1] == back:
                 assert (own.current, len(ours)) == ((one.etag, 0) if back else (None, int(versioned))), what
         elif deed == "nothing":
             assert (outcome in GONE, own.current, len(ours)) == (True, None, int(versioned)), what

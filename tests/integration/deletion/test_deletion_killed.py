@@ -177,7 +177,7 @@ def kill_deletion(swept: Swept, processes: ForkServerContext, random: Random, ta
     tally.hidden += sum(found.get(key, Standing()).current is None for key in application.etags)
     journal = answers_of(swept.journal.read_text().splitlines())
     left = {key for key, chunk in swept.chunk_of.items() if chunk not in finished}
-    judge(application, planned, deeds, lines, found, journal, versioned=versioned, killed=True, left=left)
+    judge(application, planned, deeds, lines, found, journal, versioned=versioned, left=left)
     assert found["b/kept"] == Standing(current=bystander.etag, versions=1)
     assert_the_lease_is_free(swept, found)
     told = {int(chunk) for chunk in swept.told.read_text().split()}
