@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from botocore.utils import is_s3express_bucket
 from dagster_aws.s3 import S3Resource
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 32
 ADDRESSING: dict[object, Literal["auto", "path", "virtual"]] = {"auto": "auto", True: "path", False: "virtual"}
 
-STORE_ERRORS = (ClientError, BotoCoreError)
+STORE_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
 """Whatever boto3 raises when the store, or the way to it, is not as it should be."""
 
 

@@ -156,9 +156,9 @@ class Copier:
 
     def _copy_parts(self, source: Place, head: Head, sizes: Sequence[int], target: Place, condition: Condition) -> None:
         given: dict[str, Any] = {name: head[name] for name in (*GIVEN_AGAIN, *CONTENT_HEADERS, "Expires") if name in head}
-        tags = self.client.get_object_tagging(**_named(source))["TagSet"]  # nothing copies them here, so no count is relied on
+        tags = _tag_set(self.client, source)  # nothing copies them here, so no count is relied on
         if tags:
-            given["Tagging"] = urlencode([(tag["Key"], tag["Value"]) for tag in tags])
+            given["Tagging"] = urlencode(tags)
         upload = self.client.create_multipart_upload(**_named(target), **given)["UploadId"]
         try:
             parts: list[Any] = []
@@ -198,7 +198,7 @@ class Copier:
     def _tags(self, place: Place, head: Head) -> list[tuple[str, str]]:
         if not head.get("TagCount") and not self.asks_tags:
             return []
-        return [(tag["Key"], tag["Value"]) for tag in self.client.get_object_tagging(**_named(place))["TagSet"]]
+        return _tag_set(self.client, place)
 
     def _same_bytes(self, *objects: tuple[Place, Head]) -> bool:
         """Where the ETag is no digest (KMS) and no checksum was kept: both are read once, in a stream. The very objects that were looked
@@ -207,6 +207,14 @@ class Copier:
             return len({_sha256(self.client, place, head) for place, head in objects}) == 1
         except ClientError as error:
             raise _what_the_store_says(error) from error
+
+
+def _tag_set(client: "S3Client", place: Place) -> list[tuple[str, str]]:
+    """Raises NotCopied for an answer without a body."""
+    found = client.get_object_tagging(**_named(place)).get("TagSet")
+    if found is None:
+        raise NotCopied("NoTagSet")
+    return [(tag["Key"], tag["Value"]) for tag in found]
 
 
 def _sha256(client: "S3Client", place: Place, head: Head) -> str:

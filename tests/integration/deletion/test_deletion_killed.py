@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.context import ForkServerContext
@@ -15,7 +15,6 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
-import dagster as dg
 import pytest
 import real_run
 from deletion_helpers import Standing, client_of, put, recorded, standing
@@ -24,7 +23,6 @@ from real_run import Swept
 
 from orphan_pipeline.deletion.lease.lease import leased
 from orphan_pipeline.deletion.lease.registers import LEASE_KEY, StoreRegister
-from orphan_pipeline.deletion.looking import look_behind
 from orphan_pipeline.deletion.quarantine.place import Quarantine
 from orphan_pipeline.demo.servers import ObjectStore
 
@@ -154,8 +152,6 @@ def kill_deletion(swept: Swept, processes: ForkServerContext, random: Random, ta
     choice = DEEDS if versioned else WITHOUT_WRITES
     deeds: dict[str, Deed] = {one.key: random.choice([*choice, "nothing"]) for one in planned}
     deeds |= {key: "nothing" for key in deeds if key.endswith(HELD)}
-    # A canary of which something was brought back is refused when the plan is gone on with: test_going_on.py.
-    deeds |= {key: random.choice(["nothing", "deleted"]) for key, chunk in swept.chunk_of.items() if chunk == 0 and deeds[key] != "nothing"}
     live = Live(application, swept.chunk_of, deeds, lambda: len(list(swept.ledger.folder.glob("*.intent.json"))))
     may_be_unknown: set[str] = set()
     kills = 0
@@ -188,9 +184,7 @@ def kill_deletion(swept: Swept, processes: ForkServerContext, random: Random, ta
         copies = {f"s3://{place.bucket}/{key}" for key in standing(client, place.bucket)}
         named = {line["copy"] for line in lines.values()} - {None}
         assert named <= copies, "every copy that a line names is there"
-        held_again = [key for key, line in lines.items() if line["outcome"] in ("referenced_again", "held")]  # test_going_on.py
-        stray = {place.copy_of(key, plan=swept.entry.digest).uri for key in held_again}
-        assert {copy for copy in copies - named - stray if "/probe/" not in copy} == set(), "no copy lies there that no line names"
+        assert {copy for copy in copies - named if "/probe/" not in copy} == set(), "no copy lies there that no line names"
         for key, line in lines.items():
             if line["outcome"] == "deleted":
                 assert line["copy"] is not None, key
@@ -217,18 +211,9 @@ def bring_back_by_hand(swept: Swept, application: Application, finished: set[int
     done: set[str] = set()
     while wanted := left_and_wanted(swept, application, finished) - done:
         for key in sorted(wanted):
-            # What hides behind an `unknown` marker may be newer than planned, which is called lost so far: test_going_on.py.
-            with suppress(dg.Failure) if hides_newer(swept, key) else nullcontext():
-                swept.restore(f"by-hand-{len(done)}", key=key)
+            swept.restore(f"by-hand-{len(done)}", key=key)
             done.add(key)
     return len(done)
-
-
-def hides_newer(swept: Swept, key: str) -> bool:
-    """Of an `unknown` key: whether the newest version behind its marker is not the planned one."""
-    found = look_behind(client_of(swept.store), swept.bucket, key)
-    planned = next(one for one in swept.planned if one.key == key)
-    return found.marker is not None and found.behind != planned.etag
 
 
 def left_and_wanted(swept: Swept, application: Application, finished: set[int]) -> set[str]:

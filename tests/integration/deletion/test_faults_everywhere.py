@@ -8,7 +8,7 @@ from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from random import Random, SystemRandom
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -34,17 +34,8 @@ SHARE = 0.12
 """Of the requests that are spoilt."""
 
 
-def empty_but_for_lists(exchange: Exchange) -> None:
-    """boto3 makes an empty list of no answer at all: of versions, test_going_on.py; a run without tags fails, by a KeyError."""
-    if (
-        exchange.method != "GET"
-        or not {"tagging", "prefix", "versions"} & parse_qs(urlsplit(exchange.target).query, keep_blank_values=True).keys()
-    ):
-        empty(exchange)
-
-
 BEFORE: tuple[Fault, ...] = (slow_down, broken, bad_gateway, reset)
-AFTER: tuple[Fault, ...] = (slow_down, broken, bad_gateway, reset, half, half_that_looks_whole, empty_but_for_lists)
+AFTER: tuple[Fault, ...] = (slow_down, broken, bad_gateway, reset, half, half_that_looks_whole, empty)
 SAID = ("the store does not answer as expected", "the lease of bucket", "the store is still too busy", "could not be copied there and back")
 """What a run may say when it fails of this."""
 
