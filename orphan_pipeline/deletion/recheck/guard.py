@@ -140,15 +140,14 @@ class Recheck:
         if chunk not in chunks:
             raise Refused(f"{self._plan}: there is no chunk {chunk}: was the plan edited?")
         while True:
-            asked = self._ask_with(coming, self._oldest())
+            asked = self._ask_with(coming, self._oldest(), chunks=chunks)
             if asked.seconds >= self._max_age.total_seconds():
                 raise Refused(
                     f"asking the databases again took {asked.seconds:.0f} s, longer than an answer may be used "
                     f"({self._max_age.total_seconds():.0f} s): make the index that `check` names, or raise deletion.recheck_max_age"
                 )
-            block = Block(chunks=chunks, in_use=asked.in_use, until=asked.began + self._use_for(asked))
-            if block.fresh:
-                self._blocks = (*(known for known in self._blocks if known.fresh), block)
+            block = self._known(chunk)
+            if block is not None:
                 return block
             # Bringing back took so long that the answer is old: nothing is left to be brought back, so the next one will not be.
 
@@ -160,8 +159,8 @@ class Recheck:
         with self._changing:
             return list(self._gone)[: self._size.chunks]
 
-    def _ask_with(self, coming: Keys, after: Sequence[int]) -> Asked:
-        """What is asked after is what was gone before the question: the chunks `after`."""
+    def _ask_with(self, coming: Keys, after: Sequence[int], *, chunks: Mapping[int, int] | None = None) -> Asked:
+        """`coming`: the keys of `chunks`. What is asked after is what was gone before the question: the chunks `after`."""
         with self._changing:
             gone = {chunk: self._gone[chunk] for chunk in after}
         keys = pa.chunked_array([*coming.chunks, *(one.keys for one in gone.values())], pa.string())
@@ -169,6 +168,9 @@ class Recheck:
         self.figures.questions += bool(len(keys))
         self.figures.keys += len(keys)
         self.figures.seconds += asked.seconds
+        if chunks:  # before anything is brought back, which takes its time: the other workers must not go on with what was known before
+            block = Block(chunks=chunks, in_use=asked.in_use, until=asked.began + self._use_for(asked))
+            self._blocks = (*(known for known in self._blocks if known.fresh), block)
         stay_away = self._bring_back_of(gone, asked.in_use)
         self._noted = self._noted.with_chunks(gone.keys() - stay_away.keys())
         write_noted(self._ledger.folder / NOTED, self._noted)

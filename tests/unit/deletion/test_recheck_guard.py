@@ -1,7 +1,7 @@
 """Rule 10 as a guard: what is asked when, how long an answer is used, and what follows when something is in use after it went."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -68,6 +68,8 @@ class World:
     outcomes: dict[str, str] = field(default_factory=dict)
     back: list[tuple[list[str], list[int]]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    meanwhile: Callable[[], object] = lambda: None
+    """What another worker does while keys are brought back."""
 
     @property
     def ledger(self) -> Ledger:
@@ -75,6 +77,7 @@ class World:
 
     def bring_back(self, keys: Collection[str], chunks: Collection[int]) -> Mapping[str, str]:
         self.back.append((list(keys), list(chunks)))
+        self.meanwhile()
         return {key: self.outcomes.get(key, "restored") for key in keys}
 
     def recheck(self, *, keys_per_second: int = 3000, max_age: timedelta = timedelta(minutes=15)) -> Recheck:
@@ -281,3 +284,17 @@ def test_a_block_is_read_whole_wherever_its_row_groups_end(tmp_path: Path, row_g
     counts, found = read_block(tmp_path / "plan.parquet", first, chunks)
     assert found.to_pylist() == [key for chunk, key in keys if first <= chunk < first + chunks]
     assert counts == Counter(chunk for chunk, _ in keys if first <= chunk < first + chunks)
+
+
+def test_what_was_answered_counts_before_anything_is_brought_back(world: World) -> None:
+    """Regression: while keys were brought back, another worker let its chunk go by the answer before. Chunks are not begun in their order,
+    so that one is asked about more than once."""
+    recheck = world.recheck()
+    recheck.before(2, rows(2))
+    world.gone(recheck, 2)
+    world.databases.in_use = {"2/0", "5/1"}
+    held: list[Mapping[str, Answer]] = []
+    world.meanwhile = lambda: held.append(recheck.before(5, rows(5)))
+    recheck.before(1, rows(1))
+    assert world.back == [(["2/0"], [2])]
+    assert held == [{"5/1": Answer("referenced_again", code="documents")}]
