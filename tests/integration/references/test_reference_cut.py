@@ -378,7 +378,9 @@ def test_another_table_whose_type_is_newer_than_the_snapshot_too(app: Database, 
         app.run("CREATE TYPE other.kind AS ENUM ('k2')", "CREATE TABLE other.documents (id int, key other.kind)")
         with pytest.raises(Refused, match="another table documents was made before the one that was locked; name its schema in table"):
             keys(column, cuts["app"])
-        with pytest.raises(Refused, match="^source avatars in database app: column key is of a type that was made since the snapshot; name"):
+        with pytest.raises(
+            Refused, match=r"^source avatars in database app: column key is of a type that was made since the snapshot; name"
+        ):
             keys(query, cuts["app"])
 
 
