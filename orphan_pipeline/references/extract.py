@@ -187,9 +187,9 @@ def count_rows(source: ReferenceSettings, connection: Connection) -> int:
 def _of_table(source: ReferenceSettings, cut: Cut) -> Reading:
     assert source.table is not None
     assert source.column is not None
-    [of_type] = _column_types(source, cut)
     table, column = table_identifier(source.table), sql.Identifier(source.column)
     identity = _identity(source, table, cut.connection)
+    [of_type] = _column_types(source, cut)
     if not source.json_paths:
 
         def of_column(where: sql.Composable | None = None) -> sql.Composed:
@@ -263,10 +263,16 @@ def _rows(source: ReferenceSettings, *, also: sql.Composable | None = None) -> s
 
 def _column_types(source: ReferenceSettings, cut: Cut) -> list[tuple[str, str, str]]:
     cursor = cut.connection.execute(sql.SQL("{} LIMIT 0").format(source_statement(source)))
-    types = [
-        cut.connection.execute(COLUMN_TYPE.format(oid=sql.Literal(column.type_code))).fetchone() for column in cursor.description or []
-    ]
-    return [(str(row[0]), str(row[1]), str(row[2])) for row in types if row is not None]
+    types = []
+    for column in cursor.description or []:
+        row = cut.connection.execute(COLUMN_TYPE.format(oid=sql.Literal(column.type_code))).fetchone()
+        if row is None:  # made since the snapshot, and with it the table, in a schema that is searched first
+            raise Refused(
+                f"source {source.name} in database {source.database}: column {column.name} is of a type that was made since the snapshot; "
+                f"name the schemas of the source's tables, or run the sweep again"
+            )
+        types.append((str(row[0]), str(row[1]), str(row[2])))
+    return types
 
 
 def _identity(source: ReferenceSettings, table: sql.Identifier, connection: Connection) -> RowIdentity:

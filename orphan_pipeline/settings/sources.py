@@ -61,7 +61,7 @@ class ReferenceSettings(Part):
     ignore: Annotated[tuple[JsonPathText, ...], Expected("a list of paths")] = Field(
         default=(),
         description="Paths that mark an element of the array as one that holds no key. A path that also stands in `json_paths`, or that "
-        "one leads through, excuses a null there and nothing else, nor anything beside it.",
+        "one leads through, excuses a null there and nothing else, nor anything beside it. Of an array write `[*]`.",
     )
     ignore_null: Flag = Field(
         default=False, description="For a column that is an array: whether an element that is NULL stands for no key, and is no mistake."

@@ -27,9 +27,9 @@ class Place:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """The document itself (`array` is None) or an array, by its full path. `keys` are paths below the document or an element;
-    `inner` are the arrays directly below. `marks` are paths that say, where they exist, that there is no key. `nulls` are places at which,
-    or below which, keys are looked for (`$`: the element itself): a null there stands for none, and says nothing of what is beside it.
-    `may_lack`: an element in which no path finds anything is as it should be."""
+    `inner` are the arrays directly below. `marks` are paths that say, where they exist, that there is no key. `nulls` are keys' places and
+    what lies on the way to keys and inner arrays (`$`: the element itself, or what stands in the array's place): a null there stands for no
+    key, and says nothing of what is beside it. `may_lack`: an element in which no path finds anything is as it should be."""
 
     array: str | None
     keys: tuple[str, ...]
@@ -70,14 +70,15 @@ def _node(array: str | None, json_paths: Sequence[JsonPath], ignore: Sequence[Js
     deeper = dict.fromkeys(path.arrays[depth] for path in within if len(path.arrays) > depth)
     keys = tuple(dict.fromkeys(path.rest for path in here))
     inner = tuple(_node(below, json_paths, ignore, optional) for below in deeper)
-    looked_at = {"$", *keys, *_between(keys, inner), *(node.step for node in inner)}
+    places = {"$", *keys, *_between(keys, inner)}
+    arrays = {node.step for node in inner}  # what stands there is looked at as their elements are
     ignored = dict.fromkeys(path.rest for path in ignore if path.array == array)
     return Node(
         array=array,
         keys=keys,
         inner=inner,
-        marks=tuple(path for path in ignored if path not in looked_at),
-        nulls=tuple(path for path in ignored if path in looked_at),
+        marks=tuple(path for path in ignored if path not in places | arrays),
+        nulls=tuple(path for path in ignored if path in places),
         may_lack=array is None or {*map(str, here), *deeper} <= optional,
     )
 

@@ -53,6 +53,7 @@ SHAPES: list[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str,
     (("$.a[*].b.c", "$.a[*].a"), ("$.a[*].b",), (), ("string",)),
     (("$.a[*]", "$.b"), (), (), ("string", "number", "null")),
     (("$.a[*].b", "$.a[*].c"), (), (), ("string", "null")),
+    (("$.a[*].b", "$.a[*].c[*]"), ("$.a", "$.a[*].c"), (), ("string",)),
     (("$",), (), (), ("string",)),
 ]
 

@@ -370,6 +370,20 @@ def test_another_table_of_the_name_in_a_schema_that_is_searched_first(app: Datab
             keys(documents, cuts["app"])
 
 
+def test_another_table_whose_type_is_newer_than_the_snapshot_too(app: Database, source: Source, statement: Source) -> None:
+    """Regression: a ValueError, and of a statement that it gave no column."""
+    app.run("CREATE TABLE documents (id int, key text)", "INSERT INTO documents VALUES (1, 'k1')", "CREATE SCHEMA other")
+    column, query = source(column="key"), statement("SELECT key FROM documents")
+    with open_cut({"app": DatabaseUnderCut(url=f"{app.url}?options=-csearch_path%3Dother,public")}, [column, query]) as cuts:
+        app.run("CREATE TYPE other.kind AS ENUM ('k2')", "CREATE TABLE other.documents (id int, key other.kind)")
+        with pytest.raises(Refused, match="another table documents was made before the one that was locked; name its schema in table"):
+            keys(column, cuts["app"])
+        with pytest.raises(
+            Refused, match=r"^source avatars in database app: column key is of a type that was made since the snapshot; name"
+        ):
+            keys(query, cuts["app"])
+
+
 def test_an_index_that_is_built_meanwhile_changes_nothing(app: Database, source: Source) -> None:
     table_of(app, 2)
     documents = source("$[*]")

@@ -48,6 +48,10 @@ def attachments(*elements: object) -> str:
         (["$.avatar", "$.banner"], ("$.avatar",), '{"avatar": null, "banner": "b"}', ["b"]),
         ([A], (A,), attachments(None, "a"), ["a"]),
         ([A], (A,), '{"attachments": null}', []),
+        ([URL], (A,), '{"attachments": null}', []),
+        ([URL], (A,), attachments(None, {"url": "a"}), ["a"]),
+        # An array's path without [*] marks nothing, and takes nothing away.
+        ([URL], ("$.attachments",), attachments({"url": "a"}), ["a"]),
         ([A], (), '{"attachments": []}', []),
         ([A], (), '{"other": 1}', []),
         ([A], (), "{}", []),
@@ -109,6 +113,8 @@ EMPTY = "is an empty string, no key; correct the row, or add a member of such va
         # Regression: the quick accounting took an array that holds a null for a null.
         ([URL, FILE], (), attachments({"url": "a", "file": [None, "b"]}), f'$.attachments[*].file is an array, [null, "b"]; {OBJECT}'),
         ([FILE], (), attachments({"file": "a"}), f'$.attachments[*].file is a string, "a"; {OBJECT}'),
+        # Of an array, [*] is to be written.
+        ([URL], ("$.attachments",), '{"attachments": null}', f'{A} is null; if a null there stands for no key, add "{A}" to ignore'),
         # An ignore that names where keys stand lets a null pass, nothing else.
         ([A], (A,), attachments(7), f"{A} is a number, 7; json_paths finds no key in it: {MEMBERS}"),
         ([URL], (URL,), attachments({"url": 5}), f"{URL} is a number, 5; {STRING}"),

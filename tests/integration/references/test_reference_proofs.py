@@ -7,19 +7,23 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Barrier
+from typing import Any
 
 import psycopg
 import pytest
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.references import cut
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
 from orphan_pipeline.references.read import read_keys
 from orphan_pipeline.settings.model import ReferenceSettings
 from references.conftest import Asked, Database
 
 Source = Callable[..., ReferenceSettings]
+Allow = Callable[[str], None]
 
 SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "40"))
 SLOWER_SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "10"))
@@ -43,11 +47,12 @@ def asked(small_windows: Asked) -> Asked:
 
 @dataclass(slots=True)
 class Sweeps:
-    """How many were complete, and in how many of these two connections read windows of one table."""
+    """How many were complete, in how many of these two connections read windows of one table, and what the others were refused for."""
 
     asked: Asked
     complete: int = 0
     by_two: int = 0
+    refused: list[str] = field(default_factory=list)
 
     def take(self, databases: dict[str, str], *sources: ReferenceSettings, limits: Limits | None = None) -> list[set[str]]:
         """The keys of each source."""
@@ -62,8 +67,17 @@ class Sweeps:
         self.by_two += most > 1
         return found
 
+    def take_whole_or_refuse(self, url: str, source: ReferenceSettings) -> None:
+        """One more sweep of `ALL`."""
+        try:
+            [found] = self.take({"app": url}, source, limits=Limits(lock_timeout=timedelta(seconds=10)))
+        except Refused as error:
+            self.refused.append(str(error))
+        else:
+            assert found == ALL
+
     def __str__(self) -> str:
-        return f"{self.complete} complete, {self.by_two} of them read by two connections"
+        return f"{self.complete} complete, {self.by_two} of them read by two connections, {len(self.refused)} refused"
 
 
 def table_of(database: Database, name: str, rows: int, kind: str = "") -> None:
@@ -74,8 +88,8 @@ def table_of(database: Database, name: str, rows: int, kind: str = "") -> None:
     )
 
 
-def keys(source: ReferenceSettings, cut: Cut) -> set[str]:
-    return {str(key) for table in read_keys(source, cut) for key in table["key"].to_pylist()}
+def keys(source: ReferenceSettings, frozen: Cut) -> set[str]:
+    return {str(key) for table in read_keys(source, frozen) for key in table["key"].to_pylist()}
 
 
 @contextmanager
@@ -190,26 +204,86 @@ def test_migrations_at_random_moments(app: Database, source: Source, asked: Aske
             # Now and then so long that several connections are in the snapshot before the next one queues behind the first.
             threading.Event().wait(chance.random() * chance.choice([0.01, 0.2]))
 
-        sweeps, refused = Sweeps(asked), list[str]()
+        sweeps = Sweeps(asked)
         with meanwhile(migrate):
             for n in range(20 * SLOWER_SNAPSHOTS):
                 if n >= SLOWER_SNAPSHOTS and sweeps.by_two:
                     break
-                try:
-                    [found] = sweeps.take({"app": app.url}, source("$[*]"), limits=Limits(lock_timeout=timedelta(seconds=10)))
-                except Refused as error:
-                    refused.append(str(error))
-                else:
-                    assert found == ALL
-        print(f"\nmigrations, seed {SEED}: {sweeps}, {len(refused)} sweeps failed")
+                sweeps.take_whole_or_refuse(app.url, source("$[*]"))
+        print(f"\nmigrations, seed {SEED}: {sweeps}")
     assert sweeps.by_two
-    assert all("documents" in said and "\n" not in said for said in refused)
+    assert sweeps.complete > len(sweeps.refused), "a proof of completeness needs sweeps that are complete"
+    assert all("documents" in said and "\n" not in said for said in sweeps.refused)
 
 
+def few_of(app: Database, allow: Allow) -> None:
+    """`reader` may read all rows until row-level security is switched on, then three."""
+    table_of(app, "documents", ROWS)
+    app.run("CREATE POLICY few ON documents USING (id <= 3)")
+    allow("GRANT USAGE ON SCHEMA public TO {}")
+    allow("GRANT SELECT ON documents TO {}")
+
+
+def test_row_level_security_that_comes_and_goes(app: Database, reader: str, allow: Allow, source: Source, asked: Asked) -> None:
+    """Switching it waits behind our locks: whoever joins finds it as the first did."""
+    few_of(app, allow)
+    chance = random.Random(SEED)
+    with psycopg.connect(app.url, autocommit=True) as session:
+
+        def switch(n: int) -> None:
+            how, at_most = [("ENABLE", 0.05), ("DISABLE", 0.2)][n % 2]
+            session.execute(f"ALTER TABLE documents {how} ROW LEVEL SECURITY".encode())
+            threading.Event().wait(chance.random() * at_most)
+
+        sweeps = Sweeps(asked)
+        with meanwhile(switch):
+            for n in range(20 * SLOWER_SNAPSHOTS):
+                if n >= SLOWER_SNAPSHOTS and sweeps.by_two and sweeps.refused:
+                    break
+                sweeps.take_whole_or_refuse(reader, source("$[*]"))
+        print(f"\nrow-level security, seed {SEED}: {sweeps}")
+    assert sweeps.by_two
+    assert sweeps.refused
+    said = 'source documents in database app: query would be affected by row-level security policy for table "documents"'
+    assert all(refused.startswith(said) for refused in sweeps.refused)
+
+
+@pytest.mark.parametrize("joined", [1, 3])
+def test_row_level_security_that_is_switched_on_in_a_cut(
+    app: Database, reader: str, allow: Allow, source: Source, asked: Asked, joined: int
+) -> None:
+    """It waits until the cut is read, by one connection or by those that had joined; the next cut is refused."""
+    few_of(app, allow)
+    reached = {"app": DatabaseUnderCut(url=reader, connections=3)}
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(app.url, autocommit=True) as session:
+        with open_cut(reached, [source("$[*]")]) as cuts:
+            assert len(cuts["app"].sessions.up_to(joined)) == joined
+            asked.together = Barrier(joined, timeout=60)
+            done = pool.submit(session.execute, b"ALTER TABLE documents ENABLE ROW LEVEL SECURITY")
+            while not waits(app):
+                assert not done.done(), "row-level security was switched on beside our locks"
+            assert keys(source("$[*]"), cuts["app"]) == ALL
+            assert len(asked.by) == joined
+        done.result(timeout=60)
+        asked.together = None
+        with pytest.raises(Refused, match="would be affected by row-level security policy"):
+            Sweeps(asked).take({"app": reader}, source("$[*]"))
+
+
+@pytest.mark.parametrize("joined", [1, 3])
 @pytest.mark.parametrize(
-    "how", ["DETACH PARTITION documents_2", "DETACH PARTITION documents_2 CONCURRENTLY", "ATTACH PARTITION more DEFAULT"]
+    ("how", "waits_for_us", "complete"),
+    [
+        ("DETACH PARTITION documents_2", True, True),
+        ("DETACH PARTITION documents_2 CONCURRENTLY", False, True),
+        ("ATTACH PARTITION more DEFAULT", False, False),
+    ],
 )
-def test_partitions_that_come_and_go_meanwhile(app: Database, source: Source, how: str) -> None:
+def test_partitions_that_come_and_go_meanwhile(
+    app: Database, source: Source, asked: Asked, how: str, waits_for_us: bool, complete: bool, joined: int
+) -> None:
+    """`joined` connections are in the snapshot when the partition is to change. Where the change waits behind our locks no more can join;
+    where a partition is new, what was read is refused."""
     table_of(app, "documents", 0, "PARTITION BY RANGE (id)")
     app.run(
         f"CREATE TABLE documents_1 PARTITION OF documents FOR VALUES FROM (1) TO ({ROWS // 2})",
@@ -220,18 +294,19 @@ def test_partitions_that_come_and_go_meanwhile(app: Database, source: Source, ho
     reached = {"app": DatabaseUnderCut(url=app.url, connections=3)}
     with ThreadPoolExecutor(1) as pool, psycopg.connect(app.url, autocommit=True) as session:
         with open_cut(reached, [source("$[*]")]) as cuts:
+            cuts["app"].sessions.up_to(joined)
+            reading = joined if waits_for_us else 3
+            asked.together = Barrier(reading, timeout=60)
             changed = pool.submit(session.execute, f"ALTER TABLE documents {how}".encode())
             while not changed.done() and not waits(app):
                 threading.Event().wait(0.01)
-            assert complete_or_refused(source("$[*]"), cuts["app"])
+            if complete:
+                assert keys(source("$[*]"), cuts["app"]) == ALL
+            else:
+                with pytest.raises(Refused, match=r"reads public\.more, not locked before the snapshot"):
+                    keys(source("$[*]"), cuts["app"])
+            assert len(asked.by) == reading
         changed.result(timeout=60)
-
-
-def complete_or_refused(source: ReferenceSettings, cut: Cut) -> bool:
-    try:
-        return keys(source, cut) == ALL
-    except Refused as refused:
-        return "not locked before the snapshot" in str(refused)
 
 
 def waits(app: Database) -> bool:
@@ -239,6 +314,25 @@ def waits(app: Database) -> bool:
         "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND datname = current_database()"
     ).fetchone()
     return row is not None and row[0] > 0
+
+
+def test_row_level_security_that_is_switched_on_before_the_locks(
+    app: Database, reader: str, allow: Allow, source: Source, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the tables were found, and nothing was amiss."""
+    few_of(app, allow)
+    real = cut._lock
+
+    def late(*how: Any) -> None:
+        app.run("ALTER TABLE documents ENABLE ROW LEVEL SECURITY")
+        real(*how)
+
+    monkeypatch.setattr(cut, "_lock", late)
+    with (
+        open_cut({"app": DatabaseUnderCut(url=reader, connections=3)}, [source("$[*]")]) as cuts,
+        pytest.raises(Refused, match="would be affected by row-level security policy"),
+    ):
+        keys(source("$[*]"), cuts["app"])
 
 
 def test_a_migration_that_waits_takes_no_connection_hostage(app: Database, source: Source) -> None:

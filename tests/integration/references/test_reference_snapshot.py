@@ -174,23 +174,27 @@ SOURCES: dict[str, dict[str, object]] = {
         "expect_types": ["string", "number"],
     },
     "arrays": {"table": "of_{rows}", "column": "keys"},
+    "keys in free text": {"table": "of_{rows}", "column": "body", "pattern": 'src="([^"]+)"'},
+    "texts": {"table": "texts_{rows}", "column": "key"},
 }
 
 FILL = f"""
 INSERT INTO of_{{rows}}
-SELECT n, jsonb_build_object('a', (SELECT jsonb_agg(jsonb_build_object('url', key)) FROM unnest(keys) AS key)), keys
+SELECT n, jsonb_build_object('a', (SELECT jsonb_agg(jsonb_build_object('url', key)) FROM unnest(keys) AS key)), keys,
+       (SELECT string_agg(format('<p>See <img src="%s"></p>', key), ' ') FROM unnest(keys) AS key)
 FROM (SELECT n, ARRAY(SELECT {NAME} || k FROM generate_series(1, 4) AS k) AS keys FROM generate_series(1, {{rows}}) AS n OFFSET 0) AS rows
 """
 
 
 @pytest.fixture(scope="module")
 def of_two_sizes(postgres: PostgresServer) -> str:
-    """A database with a table of `ROWS` rows, and one of four times as many; four keys a row."""
+    """A database with tables of `ROWS` rows, and of four times as many, four keys a row; and of as many keys, one a row."""
     url = postgres.create_database("sizes")
     with psycopg.connect(url, autocommit=True) as admin:
         for rows in (ROWS, 4 * ROWS):
-            admin.execute(f"CREATE UNLOGGED TABLE of_{rows} (id int PRIMARY KEY, data jsonb, keys text[])".encode())
+            admin.execute(f"CREATE UNLOGGED TABLE of_{rows} (id int PRIMARY KEY, data jsonb, keys text[], body text)".encode())
             admin.execute(FILL.format(rows=rows).encode())
+            admin.execute(f"CREATE UNLOGGED TABLE texts_{rows} AS SELECT key FROM of_{rows}, unnest(keys) AS key".encode())
     return url
 
 
