@@ -245,12 +245,15 @@ class Lister:
         remembered: Token | None = None
         renew_at = 1
         while True:
-            asked = Question(prefix=piece.prefix, after=piece.after, token=piece.token, delimiter=piece.levels > 0)
-            page = self._asker.ask(asked)
+            ends = None if self._may_cut else piece.ends  # while keys rise, their order tells
+            asked = Question(prefix=piece.prefix, after=piece.after, token=piece.token, delimiter=piece.levels > 0, ends=ends)
+            page, ascending = self._ask(piece, asked)
             if piece.levels > 0 and piece.pages == 0 and self._flat_is_better(piece, page):
                 self._make_flat(piece)
                 continue
-            batch, ended = self._accept(piece, page)
+            batch, ended = self._accept(piece, page, ascending=ascending)
+            if not self._may_cut and not ended:
+                piece.ends.add(page)
             if not self._emit(batch) or ended:
                 return
             if page.next_token == remembered:
@@ -259,6 +262,27 @@ class Lister:
             if piece.pages == renew_at:
                 remembered, renew_at = page.next_token, 2 * renew_at
             piece.token = page.next_token
+
+    def _ask(self, piece: Piece, asked: Question) -> tuple[Page, bool]:
+        """The next page of a piece, and whether it rises. A page that does not is asked for once more where keys may cut: what passes must
+        not take that from the bucket in all sweeps to come."""
+        page = self._asker.ask(asked)
+        ascending = self._is_ascending(piece, page)
+        if not ascending and self._may_cut:
+            page = self._asker.ask(asked)
+            ascending = self._is_ascending(piece, page)
+        return page, ascending
+
+    def _is_ascending(self, piece: Piece, page: Page) -> bool:
+        keys = self._after_piece_began(piece, page.objects)["key"]
+        folders = list(page.common_prefixes)
+        return _ascending(keys, after=piece.position, strictly=not self._versions) and folders == sorted(folders)
+
+    def _after_piece_began(self, piece: Piece, objects: pa.RecordBatch) -> pa.RecordBatch:
+        """Some stores (Ceph before 2025) begin with the versions of the very key after which they were asked."""
+        if self._versions and objects.num_rows and objects["key"][0].as_py() <= piece.after:
+            return objects.filter(pc.greater(objects["key"], pa.scalar(piece.after)))
+        return objects
 
     def _flat_is_better(self, piece: Piece, page: Page) -> bool:
         too_many = len(page.common_prefixes) > min(MOST_FOLDERS, self._folders_left)
@@ -292,41 +316,35 @@ class Lister:
         enough = len(self._waiting) >= ENOUGH_TO_DO * self._concurrency or self._folders_left <= 0
         return 0 if enough else piece.levels - 1 if owned else min(piece.levels - 1, 1)
 
-    def _accept(self, piece: Piece, page: Page) -> tuple[pa.RecordBatch, bool]:
+    def _accept(self, piece: Piece, page: Page, *, ascending: bool) -> tuple[pa.RecordBatch, bool]:
         """Checks a page against its piece, and takes note of it; gives what of it belongs to the piece, and whether that was the last."""
-        objects, keys = page.objects, page.objects["key"]
-        if self._versions and len(keys) and keys[0].as_py() <= piece.after:
-            # Some stores (Ceph before 2025) begin with the versions of the very key after which they were asked.
-            objects = objects.filter(pc.greater(keys, pa.scalar(piece.after)))
-            keys = objects["key"]
         # Only this worker moves the piece's position; what takes time is looked at before the lock.
-        ascending = _ascending(keys, after=piece.position, strictly=not self._versions) and list(page.common_prefixes) == sorted(
-            page.common_prefixes
-        )
-        if piece.besides is not None:
-            objects = objects.filter(in_other_folders(keys, piece.prefix, piece.besides))
-            keys = objects["key"]
-        hold_all = piece.levels == 0 or not pc.any(in_other_folders(keys, piece.prefix, ()), min_count=0).as_py()
+        named = self._after_piece_began(piece, page.objects)
+        if named.num_rows and self._place(named, 0) == (piece.position, piece.version):
+            named = named.slice(1)  # said twice, at the end of one page and the beginning of the next
+        batch = named if piece.besides is None else named.filter(in_other_folders(named["key"], piece.prefix, piece.besides))
+        hold_all = piece.levels == 0 or not pc.any(in_other_folders(named["key"], piece.prefix, ()), min_count=0).as_py()
         with self._lock:
             self._folders_hold_all &= hold_all
             if not ascending:
                 self._in_order = self._may_cut = False
                 if self._was_cut:
                     raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (below prefix {piece.prefix!r})")
-            batch, passed = objects, False
-            if piece.until is not None and len(keys) and keys[-1].as_py() > piece.until:
-                batch, passed = objects.filter(pc.less_equal(keys, pa.scalar(piece.until))), True
-                piece.beyond = keys[batch.num_rows].as_py()
-            if batch.num_rows and self._place(batch, 0) == (piece.position, piece.version):
-                batch = batch.slice(1)  # said twice, at the end of one page and the beginning of the next
+            passed = False
+            if piece.until is not None and named.num_rows and named["key"][-1].as_py() > piece.until:
+                batch, passed = named.filter(pc.less_equal(named["key"], pa.scalar(piece.until))), True
+                piece.beyond = named["key"][batch.num_rows].as_py()
+                named = batch
             ended = passed or not page.truncated
             self._take_folders(piece, page, ended=ended)
             piece.pages += 1
             piece.pages_since_cut += 1
             piece.objects += batch.num_rows
+            if named.num_rows:
+                piece.position, piece.version = self._place(named, -1)
             if batch.num_rows:
                 piece.first = piece.first if piece.first is not None else batch["key"][0].as_py()
-                piece.position, piece.version = self._place(batch, -1)
+                piece.last = batch["key"][-1].as_py()
             self._slow_pages += not page.fast
             # Waking a worker costs more than a page: only when there is something for it to do.
             if page.common_prefixes or piece.pages_since_cut == piece.patience:
@@ -337,14 +355,18 @@ class Lister:
         """Makes pieces of the folders that a page names while there are some left. Those of the others' objects come as one piece more,
         when all folders of this piece are named."""
         for folder in page.common_prefixes:
-            if folder in piece.folders:  # a folder at the border of two pages is named on both
-                continue
+            if folder in piece.folders:
+                if folder != piece.last_folder:
+                    raise Refused(f"bucket {self._bucket}: the list of prefix {piece.prefix!r} names the folder {folder!r} twice")
+                continue  # a folder at the border of two pages is named on both
             if self._folders_left > 0 or folder in self._declared or self._above_declared(folder):
                 piece.folders.add(folder)
-                self._folders_left -= 1
+                self._folders_left = max(0, self._folders_left - 1)
                 self._waiting.append(Piece(prefix=folder, levels=self._levels_below(piece, folder)))
             else:
                 piece.has_more_folders = True
+        if page.common_prefixes:
+            piece.last_folder = page.common_prefixes[-1]
         if ended and piece.has_more_folders:
             self._waiting.append(Piece(prefix=piece.prefix, besides=frozenset(piece.folders)))
 
@@ -380,7 +402,7 @@ class Lister:
                     objects=piece.objects,
                     pages=piece.pages,
                     first=piece.first,
-                    last=piece.position if piece.objects else None,
+                    last=piece.last,
                     beyond=piece.beyond,
                 )
             )
