@@ -46,6 +46,10 @@ class OutOfOrder(Exception):
     """The store does not list in UTF-8 order although the listing counted on it: list again, by folders only."""
 
 
+class LeftOut(OutOfOrder):
+    """A page left out keys that the store names now, and in order: list again, but nothing is known against its order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingFigures:
     """How a listing went, with the cross-check of every piece (of neighbours together, where there are very many)."""
@@ -227,19 +231,28 @@ class Lister:
         """Pieces that were cut by keys are the whole list only if the store goes on from each to the next: the first key that it named
         beyond a piece must be the first of the next one. Where the store has another order, something lies between, unseen.
 
-        What is written while the list runs can look the same, so the store is asked again before it is believed. Raises OutOfOrder.
+        What is written while the list runs can look the same, so the store is asked again before it is believed. Raises OutOfOrder, or
+        LeftOut where all that it names now is in order, and a key of it was not listed.
         """
         by_prefix: dict[str, list[PieceFigures]] = {}
         for piece in sorted(self._done, key=lambda piece: (piece.prefix, piece.after)):
             by_prefix.setdefault(piece.prefix, []).append(piece)
+        left_out: str | None = None
         for prefix, pieces in by_prefix.items():
             following = None
             for piece in reversed(pieces):
                 if piece.until is not None and piece.beyond != following:
                     here = piece.last if piece.last is not None else piece.after
-                    if self._next_key(prefix, here) != self._next_key(prefix, piece.until):
+                    key, beyond = self._next_key(prefix, here), self._next_key(prefix, piece.until)
+                    if key is not None and here < key <= piece.until:
+                        left_out = key
+                    elif key != beyond:
                         raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (around {piece.until!r})")
+                    elif beyond is not None and (following is None or beyond < following):
+                        left_out = beyond
                 following = piece.first if piece.first is not None else following
+        if left_out is not None:
+            raise LeftOut(f"bucket {self._bucket}: the list left out {left_out!r}, which the store names now")
 
     def _list(self, piece: Piece) -> None:
         remembered: Token | None = None
