@@ -71,6 +71,7 @@ def _listed(
                 cuts=cuts,
                 declared=declared,
                 versions=settings.versions,
+                started=started.store,
             )
             with closing(lister.batches()) as batches:
                 figures = write_inventory(

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Condition, Lock
 from time import monotonic
 from typing import Any
@@ -65,7 +66,8 @@ class ListingFigures:
 
 class Lister:
     """One listing of one bucket, of its objects or of all their `versions`. `cuts`: keys that cut it evenly, from the last inventory; only
-    used when the store is `in_order`. `declared`: prefixes that are cut off in any case, since most of the keys lie below them."""
+    used when the store is `in_order`. `declared`: prefixes that are cut off in any case, since most of the keys lie below them. `started`:
+    what was written since then, by the store's clock, may be missing from the list."""
 
     def __init__(
         self,
@@ -77,7 +79,9 @@ class Lister:
         cuts: Sequence[str] = (),
         declared: Sequence[str] = (),
         versions: bool = False,
+        started: datetime | None = None,
     ) -> None:
+        self._started = started
         self._asker, self._bucket, self._concurrency = asker, bucket, concurrency
         self._declared, self._versions = tuple(declared), versions
         self._in_order = in_order
@@ -223,9 +227,18 @@ class Lister:
             return piece
 
     def _next_key(self, prefix: str, after: str) -> str | None:
-        with TURN:
-            found = self._asker.ask(Question(prefix=prefix, after=after, most=1)).objects
+        found = self._next_object(prefix, after)
         return str(found["key"][0].as_py()) if found.num_rows else None
+
+    def _next_is_new(self, prefix: str, after: str) -> bool:
+        """Whether it was written since the listing began, or is gone."""
+        found = self._next_object(prefix, after)
+        return not found.num_rows or (self._started is not None and bool(found["last_modified"][0].as_py() >= self._started))
+
+    def _next_object(self, prefix: str, after: str) -> pa.RecordBatch:
+        """One row, or none."""
+        with TURN:
+            return self._asker.ask(Question(prefix=prefix, after=after, most=1)).objects
 
     def _prove_the_chain(self) -> None:
         """Pieces that were cut by keys are the whole list only if the store goes on from each to the next: the first key that it named
@@ -248,7 +261,7 @@ class Lister:
                         left_out = key
                     elif key != beyond:
                         raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (around {piece.until!r})")
-                    elif beyond is not None and (following is None or beyond < following):
+                    elif beyond is not None and (following is None or beyond < following) and not self._next_is_new(prefix, piece.until):
                         left_out = beyond
                 following = piece.first if piece.first is not None else following
         if left_out is not None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from threading import Lock, active_count
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import LISTED, VERSIONS
 from orphan_pipeline.inventory.listing.asking import Question, answering
-from orphan_pipeline.inventory.listing.lister import FOLDERS_A_WORKER, Lister, OutOfOrder
+from orphan_pipeline.inventory.listing.lister import FOLDERS_A_WORKER, LeftOut, Lister, OutOfOrder
 from orphan_pipeline.inventory.listing.page import BrokenPage, Page, Token
 from orphan_pipeline.inventory.listing.ranges import Piece
 from orphan_pipeline.inventory.listing.transport import TURN
@@ -202,6 +203,23 @@ def test_a_store_that_lists_a_tree_never_loses_objects_to_cuts_of_its_own_last_i
     with pytest.raises(OutOfOrder, match="does not list in UTF-8 order"):
         listed(Store(keys, page=50, order=tree_order), cuts=cuts)
     assert listed(Store(keys, page=50, order=tree_order), in_order=False)[0] == sorted(keys)
+
+
+@pytest.mark.parametrize("started", [None, datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)])
+def test_a_key_behind_a_cut_is_left_out_only_if_it_was_there_before_the_listing_began(started: datetime | None) -> None:
+    """The range before it names it, and the range that should hold it does not. All was written at the beginning of 1970."""
+    keys = {f"k{n:02d}" for n in range(20)}
+
+    def spoil(question: Question, page: Page) -> Page:
+        late = question.after == "k09" and question.most is None
+        return replace(page, objects=page.objects.slice(1)) if late else page
+
+    lister = Lister(Answering(Store(keys, page=30), spoil), "b", concurrency=1, in_order=True, cuts=("k09",), started=started)  # type: ignore[arg-type]
+    if started is not None and started.second == 0:
+        assert len([key for batch in lister.batches() for key in batch["key"].to_pylist()]) == len(keys) - 1
+        return
+    with pytest.raises(LeftOut, match="bucket b: the list left out 'k10', which the store names now"):
+        list(lister.batches())
 
 
 def test_keys_that_a_page_never_showed_between_two_pieces_are_noticed() -> None:
