@@ -17,9 +17,11 @@ import pytest
 from boto3.session import Session
 from botocore.config import Config
 from faulty_proxy import Answer, Fault, faulty_proxy
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.clock import store_time
 from orphan_pipeline.inventory.listing.asking import Asker, Question
 from orphan_pipeline.inventory.listing.transport import TURN
 from orphan_pipeline.inventory.prefixes import WHOLE_BUCKET, OwnedPrefix
@@ -176,6 +178,10 @@ def bucket(moto: ObjectStore) -> str:
     client.create_bucket(Bucket="faults")
     for key in KEYS:
         client.put_object(Bucket="faults", Key=key, Body=b"x")
+    written = client.head_object(Bucket="faults", Key=KEYS[-1])["LastModified"]
+    # The store tells whole seconds, and what was written since a listing began may be missing from it.
+    until_later = Retrying(retry=retry_if_result(lambda now: now <= written), wait=wait_fixed(0.05), stop=stop_after_delay(30))
+    until_later(lambda: store_time(client, "faults").store)
     return "faults"
 
 
