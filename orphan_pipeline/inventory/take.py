@@ -14,7 +14,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.flat_memory import flat_memory
 from orphan_pipeline.inventory.clock import store_time
 from orphan_pipeline.inventory.listing.asking import Asker
-from orphan_pipeline.inventory.listing.lister import Lister, OutOfOrder
+from orphan_pipeline.inventory.listing.lister import LeftOut, Lister, OutOfOrder
 from orphan_pipeline.inventory.listing.page import Kind
 from orphan_pipeline.inventory.prefixes import WHOLE_BUCKET, OwnedPrefix
 from orphan_pipeline.inventory.repeated import repeated_key
@@ -71,6 +71,7 @@ def _listed(
                 cuts=cuts,
                 declared=declared,
                 versions=settings.versions,
+                started=started.store,
             )
             with closing(lister.batches()) as batches:
                 figures = write_inventory(
@@ -94,7 +95,11 @@ def _listed(
         return listed(in_order=in_order)
     except OutOfOrder as error:
         report(f"inventory: {error}; listing again, cut by folders only")
-        return listed(in_order=False)
+        figures = listed(in_order=False)
+        # What passed must not take cutting by keys from the bucket in all sweeps to come.
+        if figures.listing is None or not isinstance(error, LeftOut):
+            return figures
+        return replace(figures, listing=replace(figures.listing, in_order=True))
 
 
 def _reported(

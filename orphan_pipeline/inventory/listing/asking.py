@@ -2,7 +2,7 @@
 is asked again with backoff, what does not pass is Refused with the range it happened in. A page that is not whole is never returned."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.page import BrokenPage, Kind, Page, Token
+from orphan_pipeline.inventory.listing.page_ends import PageEnds
 from orphan_pipeline.inventory.listing.pages import PageParser
 from orphan_pipeline.inventory.listing.transport import TURN, Transport
 
@@ -58,13 +59,15 @@ PASSING = (TryAgain, BrokenPage, HTTPClientError, StoreConnectionError, HTTPErro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked of the list. `token` goes on where a page ended; otherwise the list begins after the key `after`."""
+    """What is asked of the list. `token` goes on where a page ended; otherwise the list begins after the key `after`. `ends` are those of
+    the pages before, where only they can tell a page that comes again."""
 
     prefix: str = ""
     after: str = ""
     token: Token | None = None
     delimiter: bool = False
     most: int | None = None
+    ends: PageEnds | None = field(default=None, compare=False)
 
     def parameters(self, page_keys: int, kind: Kind) -> dict[str, str | int]:
         asked: dict[str, str | int] = {"EncodingType": "url", "MaxKeys": self.most or page_keys, **kind.asked_after(self.after, self.token)}
@@ -121,7 +124,7 @@ class Asker:
     def _once(self, question: Question) -> Page:
         status, body = self._transport.send(*self._signed(question))
         if status == OK:
-            return _answering(self._parser.parse(body), question)
+            return answering(self._parser.parse(body), question)
         found = CODE.search(body)
         code = found.group(1).decode() if found else f"HTTP status {status}"
         if code in PASSES or status >= SERVER_ERROR or status == TOO_MANY:
@@ -156,9 +159,9 @@ class Asker:
         ) from None
 
 
-def _answering(page: Page, question: Question) -> Page:
-    """A page that is no answer to the question is broken: one of another prefix; and one that says there is more, and not where, or where
-    it came from: such a list would end early, or never."""
+def answering(page: Page, question: Question) -> Page:
+    """A page that is no answer to the question is broken: one of another prefix; one that comes again; and one that says there is more,
+    and not where, or where it came from: such a list would end early, or never. Raises BrokenPage."""
     if not pc.all(pc.starts_with(page.objects["key"], question.prefix), min_count=0).as_py():
         raise BrokenPage("the page holds keys of another prefix")
     for folder in page.common_prefixes:
@@ -168,4 +171,6 @@ def _answering(page: Page, question: Question) -> Page:
         raise BrokenPage("the page says that there is more and gives no new continuation token")
     if page.next_token and not page.truncated:
         raise BrokenPage("the page says that it is the last and gives a continuation token")
+    if question.ends is not None:
+        question.ends.check(page)
     return page

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Condition, Lock
 from time import monotonic
 from typing import Any
@@ -46,6 +47,10 @@ class OutOfOrder(Exception):
     """The store does not list in UTF-8 order although the listing counted on it: list again, by folders only."""
 
 
+class LeftOut(OutOfOrder):
+    """A page left out keys that the store names now, and in order: list again, but nothing is known against its order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListingFigures:
     """How a listing went, with the cross-check of every piece (of neighbours together, where there are very many)."""
@@ -61,7 +66,8 @@ class ListingFigures:
 
 class Lister:
     """One listing of one bucket, of its objects or of all their `versions`. `cuts`: keys that cut it evenly, from the last inventory; only
-    used when the store is `in_order`. `declared`: prefixes that are cut off in any case, since most of the keys lie below them."""
+    used when the store is `in_order`. `declared`: prefixes that are cut off in any case, since most of the keys lie below them. `started`:
+    what was written since then, by the store's clock, may be missing from the list."""
 
     def __init__(
         self,
@@ -73,7 +79,9 @@ class Lister:
         cuts: Sequence[str] = (),
         declared: Sequence[str] = (),
         versions: bool = False,
+        started: datetime | None = None,
     ) -> None:
+        self._started = started
         self._asker, self._bucket, self._concurrency = asker, bucket, concurrency
         self._declared, self._versions = tuple(declared), versions
         self._in_order = in_order
@@ -219,38 +227,59 @@ class Lister:
             return piece
 
     def _next_key(self, prefix: str, after: str) -> str | None:
-        with TURN:
-            found = self._asker.ask(Question(prefix=prefix, after=after, most=1)).objects
+        found = self._next_object(prefix, after)
         return str(found["key"][0].as_py()) if found.num_rows else None
+
+    def _next_is_new(self, prefix: str, after: str) -> bool:
+        """Whether it was written since the listing began, or is gone."""
+        found = self._next_object(prefix, after)
+        return not found.num_rows or (self._started is not None and bool(found["last_modified"][0].as_py() >= self._started))
+
+    def _next_object(self, prefix: str, after: str) -> pa.RecordBatch:
+        """One row, or none."""
+        with TURN:
+            return self._asker.ask(Question(prefix=prefix, after=after, most=1)).objects
 
     def _prove_the_chain(self) -> None:
         """Pieces that were cut by keys are the whole list only if the store goes on from each to the next: the first key that it named
         beyond a piece must be the first of the next one. Where the store has another order, something lies between, unseen.
 
-        What is written while the list runs can look the same, so the store is asked again before it is believed. Raises OutOfOrder.
+        What is written while the list runs can look the same, so the store is asked again before it is believed. Raises OutOfOrder, or
+        LeftOut where all that it names now is in order, and a key of it was not listed.
         """
         by_prefix: dict[str, list[PieceFigures]] = {}
         for piece in sorted(self._done, key=lambda piece: (piece.prefix, piece.after)):
             by_prefix.setdefault(piece.prefix, []).append(piece)
+        left_out: str | None = None
         for prefix, pieces in by_prefix.items():
             following = None
             for piece in reversed(pieces):
                 if piece.until is not None and piece.beyond != following:
                     here = piece.last if piece.last is not None else piece.after
-                    if self._next_key(prefix, here) != self._next_key(prefix, piece.until):
+                    key, beyond = self._next_key(prefix, here), self._next_key(prefix, piece.until)
+                    if key is not None and here < key <= piece.until:
+                        left_out = key
+                    elif key != beyond:
                         raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (around {piece.until!r})")
+                    elif beyond is not None and (following is None or beyond < following) and not self._next_is_new(prefix, piece.until):
+                        left_out = beyond
                 following = piece.first if piece.first is not None else following
+        if left_out is not None:
+            raise LeftOut(f"bucket {self._bucket}: the list left out {left_out!r}, which the store names now")
 
     def _list(self, piece: Piece) -> None:
         remembered: Token | None = None
         renew_at = 1
         while True:
-            asked = Question(prefix=piece.prefix, after=piece.after, token=piece.token, delimiter=piece.levels > 0)
-            page = self._asker.ask(asked)
+            ends = None if self._may_cut else piece.ends  # while keys rise, their order tells
+            asked = Question(prefix=piece.prefix, after=piece.after, token=piece.token, delimiter=piece.levels > 0, ends=ends)
+            page, ascending = self._ask(piece, asked)
             if piece.levels > 0 and piece.pages == 0 and self._flat_is_better(piece, page):
                 self._make_flat(piece)
                 continue
-            batch, ended = self._accept(piece, page)
+            batch, ended = self._accept(piece, page, ascending=ascending)
+            if not self._may_cut and not ended:
+                piece.ends.add(page)
             if not self._emit(batch) or ended:
                 return
             if page.next_token == remembered:
@@ -259,6 +288,27 @@ class Lister:
             if piece.pages == renew_at:
                 remembered, renew_at = page.next_token, 2 * renew_at
             piece.token = page.next_token
+
+    def _ask(self, piece: Piece, asked: Question) -> tuple[Page, bool]:
+        """The next page of a piece, and whether it rises. A page that does not is asked for once more where keys may cut: what passes must
+        not take that from the bucket in all sweeps to come."""
+        page = self._asker.ask(asked)
+        ascending = self._is_ascending(piece, page)
+        if not ascending and self._may_cut:
+            page = self._asker.ask(asked)
+            ascending = self._is_ascending(piece, page)
+        return page, ascending
+
+    def _is_ascending(self, piece: Piece, page: Page) -> bool:
+        keys = self._after_piece_began(piece, page.objects)["key"]
+        folders = list(page.common_prefixes)
+        return _ascending(keys, after=piece.position, strictly=not self._versions) and folders == sorted(folders)
+
+    def _after_piece_began(self, piece: Piece, objects: pa.RecordBatch) -> pa.RecordBatch:
+        """Some stores (Ceph before 2025) begin with the versions of the very key after which they were asked."""
+        if self._versions and objects.num_rows and objects["key"][0].as_py() <= piece.after:
+            return objects.filter(pc.greater(objects["key"], pa.scalar(piece.after)))
+        return objects
 
     def _flat_is_better(self, piece: Piece, page: Page) -> bool:
         too_many = len(page.common_prefixes) > min(MOST_FOLDERS, self._folders_left)
@@ -292,41 +342,35 @@ class Lister:
         enough = len(self._waiting) >= ENOUGH_TO_DO * self._concurrency or self._folders_left <= 0
         return 0 if enough else piece.levels - 1 if owned else min(piece.levels - 1, 1)
 
-    def _accept(self, piece: Piece, page: Page) -> tuple[pa.RecordBatch, bool]:
+    def _accept(self, piece: Piece, page: Page, *, ascending: bool) -> tuple[pa.RecordBatch, bool]:
         """Checks a page against its piece, and takes note of it; gives what of it belongs to the piece, and whether that was the last."""
-        objects, keys = page.objects, page.objects["key"]
-        if self._versions and len(keys) and keys[0].as_py() <= piece.after:
-            # Some stores (Ceph before 2025) begin with the versions of the very key after which they were asked.
-            objects = objects.filter(pc.greater(keys, pa.scalar(piece.after)))
-            keys = objects["key"]
         # Only this worker moves the piece's position; what takes time is looked at before the lock.
-        ascending = _ascending(keys, after=piece.position, strictly=not self._versions) and list(page.common_prefixes) == sorted(
-            page.common_prefixes
-        )
-        if piece.besides is not None:
-            objects = objects.filter(in_other_folders(keys, piece.prefix, piece.besides))
-            keys = objects["key"]
-        hold_all = piece.levels == 0 or not pc.any(in_other_folders(keys, piece.prefix, ()), min_count=0).as_py()
+        named = self._after_piece_began(piece, page.objects)
+        if named.num_rows and self._place(named, 0) == (piece.position, piece.version):
+            named = named.slice(1)  # said twice, at the end of one page and the beginning of the next
+        batch = named if piece.besides is None else named.filter(in_other_folders(named["key"], piece.prefix, piece.besides))
+        hold_all = piece.levels == 0 or not pc.any(in_other_folders(named["key"], piece.prefix, ()), min_count=0).as_py()
         with self._lock:
             self._folders_hold_all &= hold_all
             if not ascending:
                 self._in_order = self._may_cut = False
                 if self._was_cut:
                     raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (below prefix {piece.prefix!r})")
-            batch, passed = objects, False
-            if piece.until is not None and len(keys) and keys[-1].as_py() > piece.until:
-                batch, passed = objects.filter(pc.less_equal(keys, pa.scalar(piece.until))), True
-                piece.beyond = keys[batch.num_rows].as_py()
-            if batch.num_rows and self._place(batch, 0) == (piece.position, piece.version):
-                batch = batch.slice(1)  # said twice, at the end of one page and the beginning of the next
+            passed = False
+            if piece.until is not None and named.num_rows and named["key"][-1].as_py() > piece.until:
+                batch, passed = named.filter(pc.less_equal(named["key"], pa.scalar(piece.until))), True
+                piece.beyond = named["key"][batch.num_rows].as_py()
+                named = batch
             ended = passed or not page.truncated
             self._take_folders(piece, page, ended=ended)
             piece.pages += 1
             piece.pages_since_cut += 1
             piece.objects += batch.num_rows
+            if named.num_rows:
+                piece.position, piece.version = self._place(named, -1)
             if batch.num_rows:
                 piece.first = piece.first if piece.first is not None else batch["key"][0].as_py()
-                piece.position, piece.version = self._place(batch, -1)
+                piece.last = batch["key"][-1].as_py()
             self._slow_pages += not page.fast
             # Waking a worker costs more than a page: only when there is something for it to do.
             if page.common_prefixes or piece.pages_since_cut == piece.patience:
@@ -337,14 +381,18 @@ class Lister:
         """Makes pieces of the folders that a page names while there are some left. Those of the others' objects come as one piece more,
         when all folders of this piece are named."""
         for folder in page.common_prefixes:
-            if folder in piece.folders:  # a folder at the border of two pages is named on both
-                continue
+            if folder in piece.folders:
+                if folder != piece.last_folder:
+                    raise Refused(f"bucket {self._bucket}: the list of prefix {piece.prefix!r} names the folder {folder!r} twice")
+                continue  # a folder at the border of two pages is named on both
             if self._folders_left > 0 or folder in self._declared or self._above_declared(folder):
                 piece.folders.add(folder)
-                self._folders_left -= 1
+                self._folders_left = max(0, self._folders_left - 1)
                 self._waiting.append(Piece(prefix=folder, levels=self._levels_below(piece, folder)))
             else:
                 piece.has_more_folders = True
+        if page.common_prefixes:
+            piece.last_folder = page.common_prefixes[-1]
         if ended and piece.has_more_folders:
             self._waiting.append(Piece(prefix=piece.prefix, besides=frozenset(piece.folders)))
 
@@ -380,7 +428,7 @@ class Lister:
                     objects=piece.objects,
                     pages=piece.pages,
                     first=piece.first,
-                    last=piece.position if piece.objects else None,
+                    last=piece.last,
                     beyond=piece.beyond,
                 )
             )

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orphan_pipeline.inventory.listing.page import Token
+from orphan_pipeline.inventory.listing.page_ends import PageEnds
 
 AFTER_SLASH = "0"
 """The character after `/`: keys below `uploads/` come before `uploads0`."""
@@ -27,9 +28,9 @@ ALIKE = tuple((ord(first), ord(last)) for first, last in ("09", "AZ", "az"))
 class Piece:
     """Keys below `prefix`, after `after`, up to and including `until` (None: to the end). With `levels`, `folders` below are pieces of
     their own, that many levels deep; where there are more (`has_more_folders`), what lies in the others is one piece with `besides`, the
-    folders that are not meant. `position` is the last key that was seen, and `version` which of its versions; `patience` how many
-    pages it is left alone before it is cut again, `empty_after` a place after which no key was found when one was looked for; the other
-    fields say how it went."""
+    folders that are not meant. `position` is the last key that the store named, and `version` which of its versions; `last_folder` the last
+    folder, `ends` what its pages ended with; `patience` how many pages it is left alone before it is cut again, `empty_after` a place after
+    which no key was found when one was looked for; the other fields say how it went."""
 
     prefix: str = ""
     after: str = ""
@@ -37,14 +38,17 @@ class Piece:
     levels: int = 0
     besides: frozenset[str] | None = None
     folders: set[str] = field(default_factory=set)
+    last_folder: str | None = None
     has_more_folders: bool = False
     position: str = ""
     version: str | None = None
     token: Token | None = None
+    ends: PageEnds = field(default_factory=PageEnds)
     pages: int = 0
     pages_since_cut: int = 0
     objects: int = 0
     first: str | None = None
+    last: str | None = None
     beyond: str | None = None
     empty_after: str | None = None
     being_cut: bool = False

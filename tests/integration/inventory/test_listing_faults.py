@@ -17,9 +17,11 @@ import pytest
 from boto3.session import Session
 from botocore.config import Config
 from faulty_proxy import Answer, Fault, faulty_proxy
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.clock import store_time
 from orphan_pipeline.inventory.listing.asking import Asker, Question
 from orphan_pipeline.inventory.listing.transport import TURN
 from orphan_pipeline.inventory.prefixes import WHOLE_BUCKET, OwnedPrefix
@@ -139,7 +141,7 @@ OF_ANOTHER_PLACE = [
     (a_key_outside, ["prefix=b%2F"], ASKED_AGAIN + "holds keys of another prefix"),
     (the_token_again, ["prefix=b%2F", "continuation-token"], ASKED_AGAIN + "says that there is more and gives no new continuation token"),
     (the_first_page_again, ["prefix=b%2F", "continuation-token"], ASKED_AGAIN + ".* no new continuation token"),
-    (the_first_page_under_a_new_token, ["prefix=b%2F", "continuation-token"], "the list of prefix 'b/' names 'b/0000' twice"),
+    (the_first_page_under_a_new_token, ["prefix=b%2F", "continuation-token"], ASKED_AGAIN + "holds what an earlier page ended with"),
 ]
 
 
@@ -176,7 +178,24 @@ def bucket(moto: ObjectStore) -> str:
     client.create_bucket(Bucket="faults")
     for key in KEYS:
         client.put_object(Bucket="faults", Key=key, Body=b"x")
+    written = client.head_object(Bucket="faults", Key=KEYS[-1])["LastModified"]
+    # The store tells whole seconds, and what was written since a listing began may be missing from it.
+    until_later = Retrying(retry=retry_if_result(lambda now: now <= written), wait=wait_fixed(0.05), stop=stop_after_delay(30))
+    until_later(lambda: store_time(client, "faults").store)
     return "faults"
+
+
+FOLDERS = sorted([f"f{n:02d}/{m}" for n in range(50) for m in range(2)] + [f"big/{n:02d}" for n in range(60)])
+"""Three pages of folders, and three pages of one folder before all others."""
+
+
+@pytest.fixture(scope="module")
+def folders(moto: ObjectStore) -> str:
+    client = moto.client()
+    client.create_bucket(Bucket="folders")
+    for key in FOLDERS:
+        client.put_object(Bucket="folders", Key=key, Body=b"x")
+    return "folders"
 
 
 @pytest.fixture(autouse=True)
@@ -200,16 +219,22 @@ class Listed:
 
 @pytest.fixture
 def listed(moto: ObjectStore, bucket: str, tmp_path: Path) -> Callable[..., Listed]:
-    """`listed(spoil, last=None)` takes the inventory through the proxy, all the way into its file."""
+    """`listed(spoil, last=None, bucket=…, declared="*")` takes the inventory through the proxy, all the way into its file."""
 
-    def take(spoil: Callable[[int, str], Fault | None], *, last: InventoryFigures | None = None) -> Listed:
+    def take(
+        spoil: Callable[[int, str], Fault | None],
+        *,
+        last: InventoryFigures | None = None,
+        bucket: str = bucket,
+        declared: str = WHOLE_BUCKET,
+    ) -> Listed:
         lines: list[str] = []
         with faulty_proxy(moto.endpoint, spoil) as proxy:
             figures = take_inventory(
                 dataclasses.replace(moto, endpoint=proxy.endpoint).client(),
                 bucket,
                 InventorySettings(concurrency=4),
-                prefixes=[OwnedPrefix(path=WHOLE_BUCKET)],
+                prefixes=[OwnedPrefix(path=declared)],
                 last=last,
                 folder=tmp_path,
                 report=lines.append,
@@ -249,7 +274,9 @@ def test_a_page_of_another_place_that_comes_once_leaves_the_inventory_exact(
     found = listed(only(fault, *marks, times=1))
     assert found.keys == KEYS
     assert found.spoilt == 1
-    assert (found.figures.listing.retried == 1) if "failed" in words else ("listing again" in found.lines[-2])  # type: ignore[union-attr]
+    assert not any("listing again" in line for line in found.lines)
+    assert found.figures.listing is not None
+    assert found.figures.listing.in_order
 
 
 @pytest.mark.parametrize(("fault", "marks", "words"), OF_ANOTHER_PLACE)
@@ -269,17 +296,82 @@ def test_a_folder_that_is_not_below_is_not_believed(listed: Callable[..., Listed
         listed(only(itself_as_a_folder, "delimiter"))
 
 
-@pytest.mark.parametrize("fault", [from_the_beginning, from_beyond])
+LISTS = [pytest.param(["delimiter", "continuation-token"], 64, id="folders"), pytest.param(["continuation-token"], 0, id="besides")]
+"""Marks of the requests that are spoilt, and how many folders a worker may ask for: with none, only those that are declared."""
+
+
+@pytest.mark.parametrize(("marks", "folders_a_worker"), LISTS)
+@pytest.mark.parametrize("times", [1, None])
+def test_a_page_of_folders_or_of_rows_that_others_write_does_not_come_in_the_place_of_another(
+    listed: Callable[..., Listed],
+    folders: str,
+    monkeypatch: pytest.MonkeyPatch,
+    marks: list[str],
+    folders_a_worker: int,
+    times: int | None,
+) -> None:
+    """Where the store lists in another order, and nothing that is written comes twice."""
+    monkeypatch.setattr("orphan_pipeline.inventory.listing.lister.FOLDERS_A_WORKER", folders_a_worker)
+    taught = listed(lambda _number, _target: None, bucket=folders).figures
+    assert taught.listing is not None
+    last = dataclasses.replace(taught, listing=dataclasses.replace(taught.listing, in_order=False))
+    left = itertools.count() if times is None else iter(range(times))
+
+    def spoil(_: int, target: str) -> Fault | None:
+        of_the_list = (
+            all(mark in target for mark in marks) and "prefix=" not in target and ("delimiter" in target) == ("delimiter" in marks)
+        )
+        return the_first_page_under_a_new_token if of_the_list and next(left, None) is not None else None
+
+    if times is None:
+        with pytest.raises(
+            Refused, match=r"^bucket folders: listing prefix '' failed 4 times, last with the page holds what an earlier page ended with"
+        ):
+            listed(spoil, last=last, bucket=folders, declared="big/")
+        return
+    found = listed(spoil, last=last, bucket=folders, declared="big/")
+    assert (found.keys, found.spoilt) == (FOLDERS, 1)
+    assert found.figures.listing is not None
+    assert found.figures.listing.retried == 1
+
+
+CUTS = ("a/0030", "b/0030")
+
+
+def test_keys_that_are_left_out_before_the_last_range_begins_are_found(listed: Callable[..., Listed]) -> None:
+    """The range before it has named them, and nothing comes after it that could show them."""
+    last = dataclasses.replace(listed(lambda _number, _target: None).figures, cuts=CUTS)
+    found = listed(only(from_beyond, "start-after=b%2F0030"), last=last)
+    assert (found.keys, found.spoilt) == (KEYS, 1)
+    assert "the list left out 'b/0031', which the store names now" in found.lines[-2]
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "asked"),
+    [(from_the_beginning, "does not list in UTF-8 order", 2), (from_beyond, "left out 'a/0031', which the store names now", 1)],
+)
 def test_a_page_outside_of_its_range_is_found_and_the_bucket_listed_again_without_ranges(
-    listed: Callable[..., Listed], fault: Fault
+    listed: Callable[..., Listed], fault: Fault, words: str, asked: int
 ) -> None:
     """Without StartAfter the fault has nothing to hold on to."""
-    last = dataclasses.replace(listed(lambda _number, _target: None).figures, cuts=("a/0030", "b/0030"))
+    last = dataclasses.replace(listed(lambda _number, _target: None).figures, cuts=CUTS)
     found = listed(only(fault, "start-after=a%2F0030"), last=last)
     assert found.keys == KEYS
-    assert found.spoilt == 1
-    assert "does not list in UTF-8 order" in found.lines[-2]
+    assert found.spoilt == asked
+    assert words in found.lines[-2]
     assert "listing again, cut by folders only" in found.lines[-2]
+
+
+@pytest.mark.parametrize("fault", [from_the_beginning, from_beyond])
+def test_a_fault_that_passes_does_not_take_cutting_by_keys_from_the_bucket(listed: Callable[..., Listed], fault: Fault) -> None:
+    last = dataclasses.replace(listed(lambda _number, _target: None).figures, cuts=CUTS)
+    spoilt = listed(only(fault, "start-after=a%2F0030", times=1), last=last)
+    assert (spoilt.keys, spoilt.spoilt) == (KEYS, 1)
+    for _ in range(2):
+        clean = listed(lambda _number, _target: None, last=dataclasses.replace(spoilt.figures, cuts=CUTS))
+        assert clean.keys == KEYS
+        assert clean.figures.listing is not None
+        assert {"", *CUTS} <= {piece.after for piece in clean.figures.listing.pieces}
 
 
 def test_a_page_that_counts_fewer_than_it_holds_is_read_slowly_and_exactly(listed: Callable[..., Listed]) -> None:
@@ -323,15 +415,29 @@ def test_who_pays_stands_in_the_request_that_is_sent(moto: ObjectStore, bucket: 
 
 def test_random_faults_never_give_a_wrong_inventory(listed: Callable[..., Listed], monkeypatch: pytest.MonkeyPatch) -> None:
     small_pages(monkeypatch, timeout=1)
-    possible = [*PASSING, of_another_prefix, a_key_outside, from_the_beginning]
-    for seed in range(6):
+    only_where: dict[Fault, str] = {
+        the_first_page_under_a_new_token: "continuation-token",
+        the_first_page_again: "continuation-token",
+        from_beyond: "start-after",
+    }
+    possible: list[Fault] = [*PASSING, of_another_prefix, a_key_outside, from_the_beginning, *only_where]
+    last = dataclasses.replace(listed(lambda _number, _target: None).figures, cuts=CUTS)
+    exact = 0
+    for seed in range(8):
         numbers = random.Random(seed)
-        faults = {number: numbers.choice(possible) for number in range(60) if numbers.random() < 0.3}
+        faults = {number: numbers.choice(possible) for number in range(60) if numbers.random() < 0.2}
+
+        def spoil(number: int, target: str, faults: dict[int, Fault] = faults) -> Fault | None:
+            fault = faults.get(number)
+            return fault if fault is None or only_where.get(fault, "") in target else None
+
         try:
-            found = listed(lambda number, _, faults=faults: faults.get(number))
+            found = listed(spoil, last=last if seed % 2 else None)
         except Refused:
             continue
         assert found.keys == KEYS, f"seed {seed}"
+        exact += found.spoilt > 0
+    assert exact > 0
 
 
 def test_requests_are_under_way_at_the_same_time(listed: Callable[..., Listed]) -> None:

@@ -4,6 +4,8 @@ import itertools
 import random
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from threading import Lock, active_count
 
 import pyarrow as pa
@@ -13,9 +15,9 @@ from hypothesis import strategies as st
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import LISTED, VERSIONS
-from orphan_pipeline.inventory.listing.asking import Question
-from orphan_pipeline.inventory.listing.lister import FOLDERS_A_WORKER, Lister, OutOfOrder
-from orphan_pipeline.inventory.listing.page import Page, Token
+from orphan_pipeline.inventory.listing.asking import Question, answering
+from orphan_pipeline.inventory.listing.lister import FOLDERS_A_WORKER, LeftOut, Lister, OutOfOrder
+from orphan_pipeline.inventory.listing.page import BrokenPage, Page, Token
 from orphan_pipeline.inventory.listing.ranges import Piece
 from orphan_pipeline.inventory.listing.transport import TURN
 
@@ -82,7 +84,7 @@ def batch_of(keys: list[str]) -> pa.RecordBatch:
 
 
 def listed(
-    store: Store, *, concurrency: int = 4, in_order: bool = True, cuts: tuple[str, ...] = (), declared: tuple[str, ...] = ()
+    store: "Store | Answering", *, concurrency: int = 4, in_order: bool = True, cuts: tuple[str, ...] = (), declared: tuple[str, ...] = ()
 ) -> tuple[list[str], Lister]:
     lister = Lister(store, "b", concurrency=concurrency, in_order=in_order, cuts=cuts, declared=declared)  # type: ignore[arg-type]
     keys = [str(key) for batch in lister.batches() for key in batch["key"].to_pylist()]
@@ -104,9 +106,7 @@ def test_every_object_exactly_once_with_cuts_from_the_last_inventory(keys: set[s
     assert found == sorted(keys)
 
 
-@settings(deadline=None, max_examples=150)
-@given(keys=KEYS, seed=st.integers())
-def test_a_store_in_another_order_is_listed_by_folders_alone(keys: set[str], seed: int) -> None:
+def random_tree_order(seed: int) -> Callable[[str], list[float]]:
     """Folders stay together, as in every store that lists a tree; the order within is any."""
     rank: dict[str, float] = {}
     numbers = random.Random(seed)
@@ -117,7 +117,13 @@ def test_a_store_in_another_order_is_listed_by_folders_alone(keys: set[str], see
             rank.setdefault("/".join(parts[: n + 1]) + ("/" if n + 1 < len(parts) else ""), numbers.random()) for n in range(len(parts))
         ]
 
-    found, lister = listed(Store(keys, order=order), in_order=False)
+    return order
+
+
+@settings(deadline=None, max_examples=150)
+@given(keys=KEYS, seed=st.integers())
+def test_a_store_in_another_order_is_listed_by_folders_alone(keys: set[str], seed: int) -> None:
+    found, lister = listed(Store(keys, order=random_tree_order(seed)), in_order=False)
     assert found == sorted(keys)
     assert all(piece.after == "" for piece in lister.figures().pieces)
 
@@ -197,6 +203,23 @@ def test_a_store_that_lists_a_tree_never_loses_objects_to_cuts_of_its_own_last_i
     with pytest.raises(OutOfOrder, match="does not list in UTF-8 order"):
         listed(Store(keys, page=50, order=tree_order), cuts=cuts)
     assert listed(Store(keys, page=50, order=tree_order), in_order=False)[0] == sorted(keys)
+
+
+@pytest.mark.parametrize("started", [None, datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)])
+def test_a_key_behind_a_cut_is_left_out_only_if_it_was_there_before_the_listing_began(started: datetime | None) -> None:
+    """The range before it names it, and the range that should hold it does not. All was written at the beginning of 1970."""
+    keys = {f"k{n:02d}" for n in range(20)}
+
+    def spoil(question: Question, page: Page) -> Page:
+        late = question.after == "k09" and question.most is None
+        return replace(page, objects=page.objects.slice(1)) if late else page
+
+    lister = Lister(Answering(Store(keys, page=30), spoil), "b", concurrency=1, in_order=True, cuts=("k09",), started=started)  # type: ignore[arg-type]
+    if started is not None and started.second == 0:
+        assert len([key for batch in lister.batches() for key in batch["key"].to_pylist()]) == len(keys) - 1
+        return
+    with pytest.raises(LeftOut, match="bucket b: the list left out 'k10', which the store names now"):
+        list(lister.batches())
 
 
 def test_keys_that_a_page_never_showed_between_two_pieces_are_noticed() -> None:
@@ -351,12 +374,126 @@ def test_folders_that_show_late_are_bounded_and_every_object_is_there_once(decla
 
 
 @settings(deadline=None, max_examples=100)
-@given(keys=KEYS, few=st.integers(0, 3), page=st.integers(1, 7), in_order=st.booleans())
-def test_every_object_exactly_once_however_few_folders_are_asked_for(keys: set[str], few: int, page: int, in_order: bool) -> None:
-    store = Store(keys, page=page)
-    lister = Lister(store, "b", concurrency=3, in_order=in_order)  # type: ignore[arg-type]
+@given(keys=KEYS, few=st.integers(0, 3), page=st.integers(1, 7), seed=st.none() | st.integers())
+def test_every_object_exactly_once_however_few_folders_are_asked_for(keys: set[str], few: int, page: int, seed: int | None) -> None:
+    """A store in order, or one that lists a tree in an order of its own."""
+    store = Store(keys, page=page) if seed is None else Store(keys, page=page, order=random_tree_order(seed))
+    lister = Lister(Answering(store), "b", concurrency=3, in_order=seed is None)  # type: ignore[arg-type]
     lister._folders_left = few
     assert sorted(str(key) for batch in lister.batches() for key in batch["key"].to_pylist()) == sorted(keys)
+
+
+class Answering:
+    """Like the asker: a page that is no answer is asked for again, and given up some time. `spoil` may put another page in its place."""
+
+    def __init__(self, store: Store, spoil: Callable[[Question, Page], Page] = lambda _question, page: page) -> None:
+        self.store, self.spoil, self.requests, self.retried = store, spoil, 0, 0
+
+    def stop(self) -> None:
+        self.store.stop()
+
+    def ask(self, question: Question) -> Page:
+        for _ in range(3):
+            page = self.spoil(question, self.store.ask(question))
+            try:
+                return answering(page, question)
+            except BrokenPage:
+                self.retried += 1
+        raise Refused(f"listing {question} failed 3 times")
+
+
+class Again:
+    """In the place of a later page of some lists, an earlier one of the same list comes, and the list goes on after it."""
+
+    def __init__(self, *, delimiter: bool, at: int, earlier: int, times: int | None) -> None:
+        self.delimiter, self.at, self.earlier = delimiter, at, earlier
+        self.left = itertools.count() if times is None else iter(range(times))
+        self.sent: dict[Token | None, Page] = {}
+        self.spoilt = 0
+
+    def __call__(self, question: Question, page: Page) -> Page:
+        if question.prefix or question.delimiter != self.delimiter or question.most is not None:
+            return page
+        self.sent.setdefault(question.token, page)
+        pages = list(self.sent.values())
+        if question.token not in list(self.sent)[self.at - 1 : self.at] or next(self.left, None) is None:
+            return page
+        self.spoilt += 1
+        return replace(pages[self.earlier], truncated=page.truncated, next_token=page.next_token)
+
+
+REPEATED_LISTS = [
+    # Nine folders, three a page.
+    pytest.param({f"f{n}/{m}" for n in range(9) for m in range(4)}, True, (), FOLDERS_A_WORKER, 3, id="folders"),
+    pytest.param({f"f{n}/{m}" for n in range(9) for m in range(4)}, True, ("f0/",), 0, 3, id="folders beyond the budget"),
+    # The rows of the first four pages are those of a folder that is a piece of its own.
+    pytest.param(
+        {f"f0/{m:03d}" for m in range(12)} | {f"g{n}/{m}" for n in range(6) for m in range(4)}, False, ("f0/",), 0, 5, id="besides"
+    ),
+]
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize(("keys", "delimiter", "declared", "budget", "at"), REPEATED_LISTS)
+@pytest.mark.parametrize("back", [1, 2])
+def test_a_page_that_comes_again_in_the_place_of_another_is_asked_for_again(
+    keys: set[str], delimiter: bool, declared: tuple[str, ...], budget: int, at: int, back: int, in_order: bool
+) -> None:
+    """Nothing of it is written, so that no row comes twice. In order too, where keys were not allowed to cut."""
+
+    def taken(times: int | None) -> list[str]:
+        spoil = Again(delimiter=delimiter, at=at, earlier=at - 1 - back, times=times)
+        asker = Answering(Store(keys), spoil)
+        lister = Lister(asker, "b", concurrency=2, in_order=in_order, declared=declared)  # type: ignore[arg-type]
+        lister._may_cut, lister._folders_left = False, 2 * budget
+        found = [str(key) for batch in lister.batches() for key in batch["key"].to_pylist()]
+        assert asker.retried == spoil.spoilt == 1
+        return sorted(found)
+
+    assert taken(1) == sorted(keys)
+    with pytest.raises(Refused, match="listing prefix '' failed 3 times"):
+        taken(None)
+
+
+def test_a_folder_that_is_named_again_later_is_refused() -> None:
+    """On a page that is not one of those before."""
+    keys = {f"f{n}/{m}" for n in range(9) for m in range(4)}
+
+    def spoil(question: Question, page: Page) -> Page:
+        mixed = question.delimiter and question.token is not None and "f3/" in page.common_prefixes
+        return replace(page, common_prefixes=("f0/", *page.common_prefixes[1:])) if mixed else page
+
+    with pytest.raises(Refused, match="the list of prefix '' names the folder 'f0/' twice"):
+        listed(Answering(Store(keys), spoil), in_order=False)
+
+
+def test_a_page_that_does_not_rise_once_takes_nothing_from_the_bucket() -> None:
+    """It is asked for again, and keys go on cutting."""
+    keys = {f"uploads/{n:04d}" for n in range(600)}
+    first: list[Page] = []
+    spoilt: list[Page] = []
+
+    def spoil(question: Question, page: Page) -> Page:
+        if question.most is not None:
+            return page
+        first.append(page)
+        if len(first) == 4:
+            spoilt.append(page)
+            return replace(first[0], truncated=page.truncated, next_token=page.next_token)
+        return page
+
+    found, lister = listed(Answering(Store(keys, page=10), spoil), cuts=("uploads/0300",))
+    assert spoilt
+    assert found == sorted(keys)
+    assert lister.figures().in_order
+
+
+def test_declared_folders_beyond_the_budget_cost_no_more_than_their_own_lists() -> None:
+    keys = {f"f{n}/{m}" for n in range(5) for m in range(3)} | {"g/1"}
+    lister = Lister(Store(keys, page=1000), "b", concurrency=1, in_order=False, declared=tuple(f"f{n}/" for n in range(5)))  # type: ignore[arg-type]
+    lister._folders_left = 2
+    assert len([key for batch in lister.batches() for key in batch["key"].to_pylist()]) == len(keys)
+    assert lister._folders_left == 0
 
 
 def test_only_what_comes_in_order_cannot_come_twice() -> None:
