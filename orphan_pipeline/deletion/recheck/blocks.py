@@ -2,13 +2,14 @@
 than one about few: a pass over a source takes as long for a million keys as for ten."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orphan_pipeline.elapsed import elapsed
@@ -56,8 +57,9 @@ class Block:
         return self.fresh and chunk in self.chunks
 
 
-def read_block(plan: Path, first: int, chunks: int) -> tuple[Mapping[int, int], Keys]:
-    """Chunk `first` and those behind it, as many as there are: how many keys each has, and the keys of all."""
+def read_block(plan: Path, first: int, chunks: int, *, finished: Callable[[int], bool] = lambda _: False) -> tuple[Mapping[int, int], Keys]:
+    """Chunk `first` and those behind it, as many as there are, but for those that an earlier run finished: how many keys each has, and
+    the keys of all."""
     with pq.ParquetFile(plan) as file:
         place = file.schema_arrow.get_field_index("chunk")
         spans: list[Any] = [file.metadata.row_group(group).column(place).statistics for group in range(file.num_row_groups)]
@@ -65,4 +67,7 @@ def read_block(plan: Path, first: int, chunks: int) -> tuple[Mapping[int, int], 
         table = file.read_row_groups(groups, columns=["chunk", "key"], use_threads=False)
     numbers = table["chunk"].to_numpy()  # they ascend
     begin, end = np.searchsorted(numbers, [first, first + chunks])
-    return Counter(numbers[begin:end].tolist()), table["key"].slice(begin, end - begin)
+    amounts = Counter(numbers[begin:end].tolist())
+    coming = {chunk: keys for chunk, keys in amounts.items() if not finished(chunk)}
+    keys = table["key"].slice(begin, end - begin)
+    return coming, keys if len(coming) == len(amounts) else keys.filter(pa.array(np.isin(numbers[begin:end], list(coming))))

@@ -136,7 +136,7 @@ class Recheck:
 
     def _ask(self, chunk: int) -> Block:
         """About this chunk and those behind it, and about what went since the last question."""
-        chunks, coming = read_block(self._plan, chunk, self._size.chunks)
+        chunks, coming = read_block(self._plan, chunk, self._size.chunks, finished=self._ledger.finished)
         if chunk not in chunks:
             raise Refused(f"{self._plan}: there is no chunk {chunk}: was the plan edited?")
         while True:

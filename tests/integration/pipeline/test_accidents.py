@@ -135,4 +135,6 @@ def test_a_source_yields_fewer_references_than_it_must(world: World, graph: Grap
     assert graph.sweep().success
     world.change(references=[{**SOURCE, "expect_rows_at_least": 11}])
     said = stopped(world, graph)
-    assert "source documents has 10 rows, expected at least 11, and yields 10 references: is it the right table" in said["sources_above_floor"]
+    assert (
+        "source documents has 10 rows, expected at least 11, and yields 10 references: is it the right table" in said["sources_above_floor"]
+    )

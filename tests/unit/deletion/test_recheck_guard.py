@@ -298,3 +298,14 @@ def test_what_was_answered_counts_before_anything_is_brought_back(world: World) 
     recheck.before(1, rows(1))
     assert world.back == [(["2/0"], [2])]
     assert held == [{"5/1": Answer("referenced_again", code="documents")}]
+
+
+def test_what_an_earlier_run_finished_is_not_asked_about_as_coming(world: World) -> None:
+    recheck = world.recheck()
+    for chunk in (1, 3, 19):
+        world.gone(recheck, chunk)
+    again = world.recheck()
+    again.before(0, rows(0))
+    [asked] = world.databases.questions[-1:]
+    coming = [one.key for chunk in (0, 2, 4, 5, 6, 7) for one in rows(chunk)]
+    assert asked == coming + [one.key for chunk in (1, 3, 19) for one in rows(chunk)], "those are asked after"
