@@ -155,13 +155,16 @@ def answers_of(lines: Iterable[str]) -> Answers:
             if "began" in told:
                 found.asked.setdefault(key, []).append((told["began"], key in used))
             else:
-                found.before.setdefault(key, []).append(LetGo(at=told["at"], in_use=None if key in told["unsure"] else key in used))
+                let_go = LetGo(at=told.get("at") or told["request"], in_use=None if key in told["unsure"] else key in used)
+                if "request" in told:  # the same run, the same chunk, later
+                    found.before[key].pop()
+                found.before.setdefault(key, []).append(let_go)
     return found
 
 
 def spy(patch: Callable[[object, str, object], None], write: Callable[[str], object]) -> None:
     """From now on every answer is written down before it is used, and the latest answer about each key of a chunk before the chunk may go,
-    whatever the re-check makes of it."""
+    and before each of its requests, whatever the re-check makes of it."""
     ask, before, lock = Asker.ask, Recheck.before, Lock()
     latest: dict[str, bool] = {}
 
@@ -172,18 +175,19 @@ def spy(patch: Callable[[object, str, object], None], write: Callable[[str], obj
             write(json.dumps({"began": asked.began, "keys": names, "in_use": list(asked.in_use)}))
         return asked
 
-    def begun_and_told(recheck: Recheck, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+    def asked_when(moment: str, recheck: Recheck, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
         names = [one.key for one in planned]
         with lock:
             known = {key: latest[key] for key in names if key in latest}
         held = before(recheck, chunk, planned)
         with lock:
             unsure = [key for key in names if known.get(key, latest[key]) != latest[key]]
-            write(json.dumps({"at": elapsed(), "keys": names, "in_use": [key for key in names if latest[key]], "unsure": unsure}))
+            write(json.dumps({moment: elapsed(), "keys": names, "in_use": [key for key in names if latest[key]], "unsure": unsure}))
         return held
 
     patch(Asker, "ask", asked_and_told)
-    patch(Recheck, "before", begun_and_told)
+    patch(Recheck, "before", lambda *given: asked_when("at", *given))
+    patch(Recheck, "before_request", lambda *given: asked_when("request", *given))
 
 
 @dataclass
