@@ -15,7 +15,7 @@ test: $(READY)
 
 proof: $(READY)
 	ORPHAN_PIPELINE_SNAPSHOTS=1000 ORPHAN_PIPELINE_DOCUMENTS=300 $(BIN)/python -m pytest -s tests/integration/references/test_reference_proofs.py tests/integration/references/test_reference_closing.py
-	ORPHAN_PIPELINE_KILLS=200 $(BIN)/python -m pytest -s tests/integration/deletion/test_deletion_killed.py \
+	ORPHAN_PIPELINE_KILLS=200 $(BIN)/python -m pytest -s tests/integration/deletion/test_deletion_killed.py tests/integration/deletion/test_quarantine.py \
 		tests/integration/pipeline/test_deletion_killed_in_dagster.py tests/integration/pipeline/test_restore_killed_in_dagster.py
 	ORPHAN_PIPELINE_RACES=10000 $(BIN)/python -m pytest -s tests/integration/deletion/test_races.py tests/integration/deletion/test_newer.py
 
