@@ -38,6 +38,7 @@ UNREADABLE = (BotoCoreError, ResponseParserError, HTTPError)
 SERVER_FAILED = 500
 TOO_MANY = 429
 UNCONDITIONAL = "Unconditional"
+NOT_MENTIONED = "NotMentioned"
 ATTEMPTS = 10
 ATTEMPTS_TO_REMOVE = 6
 LONGEST_WAIT = 20.0
@@ -184,7 +185,9 @@ def remove(client: "S3Client", bucket: str, versions: Mapping[str, str | None]) 
     refused: dict[str, str] = {}
     if together:
         response = _removed(client, bucket, [named[key] for key in together])
-        refused = {error["Key"]: error.get("Code", "no code") for error in response.get("Errors", [])}
+        gone = {line["Key"] for line in response.get("Deleted", [])}
+        refused = {key: NOT_MENTIONED for key in together if key not in gone}  # also by an answer without a body, if that is all there is
+        refused |= {error["Key"]: error.get("Code", "no code") for error in response.get("Errors", [])}
     for key in named.keys() - set(together):
         try:
             client.delete_object(Bucket=bucket, **named[key])
@@ -195,7 +198,7 @@ def remove(client: "S3Client", bucket: str, versions: Mapping[str, str | None]) 
 
 def _removed(client: "S3Client", bucket: str, objects: Any) -> Any:
     """No probe says what a restore or a purge needs, as it does before a deletion: the store does."""
-    ask = partial(client.delete_objects, Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
+    ask = partial(client.delete_objects, Bucket=bucket, Delete={"Objects": objects, "Quiet": False})
     try:
         return ask()
     except ClientError as error:
@@ -216,7 +219,7 @@ def remove_every_marker(client: "S3Client", bucket: str, markers: Mapping[str, s
             refused.pop(key, None)
             if key in answered:
                 refused[key] = answered[key]
-            if answered.get(key) not in TRY_AGAIN:
+            if answered.get(key) not in TRY_AGAIN | {NOT_MENTIONED}:
                 del left[key]
         return bool(left)
 

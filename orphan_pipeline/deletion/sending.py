@@ -13,7 +13,8 @@ from orphan_pipeline.deletion.wire import seconds_on_the_wire
 NO_ANSWER = Answer("failed", code="NoAnswer")
 OPEN, DOUBTFUL = TRY_AGAIN | {NO_ANSWER.code}, MAYBE_DONE | {NO_ANSWER.code}
 MAY_STILL_GO = Answer("failed", code="MayStillGo")
-"""Held now, and it stands; but of an earlier request nobody knows whether the store has yet to carry it out. The after-check knows."""
+"""Held now, or refused, and it stands; but of an earlier request nobody knows whether the store has yet to carry it out. The after-check
+knows of these."""
 
 HELD = ("referenced_again", "held")
 NOT_SENT_NOW = ("missing", "changed", *HELD)
@@ -60,7 +61,7 @@ class Sending:
         if not tried_until_done(send_what_is_open, sleep=wait_and_take):
             # Whatever the last refusal said, nobody asks after it any more: one that went all the same must not be called failed.
             answers |= self.settle([one for one in planned if _open(answers[one.key])])
-        return [answers[one.key] for one in planned]
+        return [MAY_STILL_GO if one.key in unanswered and _called_failed(answers[one.key]) else answers[one.key] for one in planned]
 
     def _send(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer]) -> dict[str, Answer]:
         """`again`: an earlier request for these keys may still be on its way."""
@@ -83,6 +84,10 @@ class Sending:
 
 def _open(answer: Answer) -> bool:
     return answer.outcome == "failed" and answer.code in OPEN
+
+
+def _called_failed(answer: Answer) -> bool:
+    return answer.outcome == "failed" and answer.code != NO_ANSWER.code
 
 
 def _held(answer: Answer) -> bool:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orphan_pipeline.deletion.ledger import LEDGER
+from orphan_pipeline.deletion.ledger import LEDGER, UNANSWERED, Planned
 from orphan_pipeline.deletion.permanent import PERMANENT
+from orphan_pipeline.deletion.settle import settle
 from orphan_pipeline.deletion.undo.chunk import bring_back
 from orphan_pipeline.deletion.undo.notes import note_restore
 from orphan_pipeline.deletion.undo.outcomes import ASKED, Line, RestoreTotals, Result
@@ -41,7 +42,7 @@ REQUESTS_AT_ONCE = 32
 RESTORABLE = """
 SELECT key, etag, size, last_modified, version_id, outcome, "copy", copy_version
 FROM read_parquet($files, hive_partitioning = false, union_by_name = true)
-WHERE outcome IN ('deleted', 'unknown') AND coalesce(code, '') != $permanent
+WHERE (outcome IN ('deleted', 'unknown') OR ($keys IS NOT NULL AND list_contains($unanswered, code))) AND coalesce(code, '') != $permanent
   AND ($keys IS NULL OR list_contains($keys, key))
   AND ($since IS NULL OR "at" >= $since) AND ($until IS NULL OR "at" < $until)
 QUALIFY row_number() OVER (PARTITION BY key ORDER BY "at" DESC) = 1
@@ -140,12 +141,19 @@ def restore_lines(
 ) -> list[Result]:
     """One chunk, recorded before and after."""
     write_results(file, lines, [ASKED] * len(lines))
+    lines = [_looked_up(client, bucket, line) if line["outcome"] == "failed" else line for line in lines]
     # `unknown` may be the application's own delete: it is only brought back when somebody says so.
     sure = [line for line in lines if line["outcome"] == "deleted" or include_unknown]
     found = dict(zip((line["key"] for line in sure), bring_back(client, bucket, sure, pool, named=named), strict=True))
     results = [found.get(line["key"], Result("unknown")) for line in lines]
     write_results(file, lines, results)
     return results
+
+
+def _looked_up(client: "S3Client", bucket: str, line: Line) -> Line:
+    """Of a key that was named and stood when it was last looked at, though a request for it got no answer: what became of it since."""
+    became = settle(client, bucket, Planned(line["key"], line["etag"], line["size"], line["last_modified"]))
+    return line if became is None else {**line, "outcome": became.outcome, "version_id": became.version_id}
 
 
 def restorable(ledgers: list[str], which: Which, *, spill_under: Path) -> Iterator[list[Line]]:
@@ -159,6 +167,7 @@ def restorable(ledgers: list[str], which: Which, *, spill_under: Path) -> Iterat
         "since": which.since,
         "until": which.until,
         "permanent": PERMANENT,
+        "unanswered": list(UNANSWERED),
     }
     with duck(spill_under) as connection:
         for batch in arrow_batches(connection, RESTORABLE, parameters, rows_each=KEYS_A_FILE):

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Condition, Lock
 from time import monotonic
 from typing import Any
@@ -39,6 +39,12 @@ a store where keys do not cut, and with a few keys in each folder, requests, and
 PAGES_BEFORE_A_CUT = 1
 ENOUGH_TO_DO = 4
 RUNGS = 100
+TRIES_TO_AGREE = 5
+"""Two requests, one after the other, between which something may be deleted: where a queue is worked on, in each second a few."""
+
+LONGEST_UPLOAD = timedelta(days=1)
+"""Within which what is uploaded in parts is taken to be there."""
+
 PAGES_AHEAD = 64
 """Pages that wait for the writer, and more where there are more workers: the bound of the lister's memory. The writer is woken for half."""
 
@@ -227,25 +233,44 @@ class Lister:
             return piece
 
     def _next_key(self, prefix: str, after: str) -> str | None:
-        found = self._next_object(prefix, after)
+        with TURN:
+            found = self._asker.ask(Question(prefix=prefix, after=after, most=1)).objects
         return str(found["key"][0].as_py()) if found.num_rows else None
 
-    def _next_is_new(self, prefix: str, after: str) -> bool:
-        """Whether it was written since the listing began, or is gone."""
-        found = self._next_object(prefix, after)
-        return not found.num_rows or (self._started is not None and bool(found["last_modified"][0].as_py() >= self._started))
+    def _next_old_key(self, prefix: str, after: str) -> str | None:
+        """The first key after that one that stood there when the listing began. One row is asked for, then pages, as long as all is new."""
+        most: int | None = 1
+        while True:
+            with TURN:
+                page = self._asker.ask(Question(prefix=prefix, after=after, most=most))
+            if not _ascending(page.objects["key"], after=after, strictly=not self._versions):
+                raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (after {after!r})")
+            behind = page.objects.filter(pc.greater(page.objects["key"], pa.scalar(after)))
+            old = behind.filter(self._stood(behind))
+            if old.num_rows:
+                return str(old["key"][0].as_py())
+            if not page.truncated or not behind.num_rows:
+                return None
+            after, most = str(behind["key"][-1].as_py()), None
 
-    def _next_object(self, prefix: str, after: str) -> pa.RecordBatch:
-        """One row, or none."""
-        with TURN:
-            return self._asker.ask(Question(prefix=prefix, after=after, most=1)).objects
+    def _stood(self, objects: pa.RecordBatch) -> Any:
+        """Which of them stood there when the listing began, for certain: what was uploaded in parts bears the time when that began."""
+        if self._started is None:
+            return pa.array([True] * objects.num_rows)
+        times = objects["last_modified"]
+        uploading = pc.and_(
+            pc.match_substring_regex(objects["etag"], "-[0-9]+$"),
+            pc.greater_equal(times, pa.scalar(self._started - LONGEST_UPLOAD, times.type)),
+        )
+        return pc.and_not(pc.less(times, pa.scalar(self._started, times.type)), uploading)
 
     def _prove_the_chain(self) -> None:
         """Pieces that were cut by keys are the whole list only if the store goes on from each to the next: the first key that it named
         beyond a piece must be the first of the next one. Where the store has another order, something lies between, unseen.
 
-        What is written while the list runs can look the same, so the store is asked again before it is believed. Raises OutOfOrder, or
-        LeftOut where all that it names now is in order, and a key of it was not listed.
+        What is written or deleted while the list runs can look the same: so the store is asked again, about what stood there when it
+        began, until both ends agree once. Raises OutOfOrder where they never do, or LeftOut where all that it names now is in order, and
+        a key of it was not listed.
         """
         by_prefix: dict[str, list[PieceFigures]] = {}
         for piece in sorted(self._done, key=lambda piece: (piece.prefix, piece.after)):
@@ -255,17 +280,23 @@ class Lister:
             following = None
             for piece in reversed(pieces):
                 if piece.until is not None and piece.beyond != following:
-                    here = piece.last if piece.last is not None else piece.after
-                    key, beyond = self._next_key(prefix, here), self._next_key(prefix, piece.until)
-                    if key is not None and here < key <= piece.until:
-                        left_out = key
-                    elif key != beyond:
-                        raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (around {piece.until!r})")
-                    elif beyond is not None and (following is None or beyond < following) and not self._next_is_new(prefix, piece.until):
-                        left_out = beyond
+                    left_out = self._left_out(prefix, piece, following=following) or left_out
                 following = piece.first if piece.first is not None else following
         if left_out is not None:
             raise LeftOut(f"bucket {self._bucket}: the list left out {left_out!r}, which the store names now")
+
+    def _left_out(self, prefix: str, piece: PieceFigures, *, following: str | None) -> str | None:
+        """A key around the end of this piece that was not listed though it stood there, if there is one. `following`: the first key that
+        was listed beyond it. Raises OutOfOrder."""
+        assert piece.until is not None
+        here = piece.last if piece.last is not None else piece.after
+        for _ in range(TRIES_TO_AGREE):
+            key, beyond = self._next_old_key(prefix, here), self._next_old_key(prefix, piece.until)
+            if key is not None and key <= piece.until:
+                return key
+            if key == beyond:
+                return beyond if beyond is not None and (following is None or beyond < following) else None
+        raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (around {piece.until!r})")
 
     def _list(self, piece: Piece) -> None:
         remembered: Token | None = None

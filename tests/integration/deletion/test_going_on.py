@@ -8,19 +8,19 @@ from typing import Any
 import psycopg
 import pytest
 import real_run
-from deletion_helpers import Restorable, client_of, record_deletion, recorded, standing
-from faulty_store import Fault, faulty_store
+from deletion_helpers import Restorable, client_of, delete_now, put, record_deletion, recorded, standing
+from faulty_store import NOTHING, Exchange, Fault, faulty_store
 from live_application import make_table
 from test_deletion_faults import empty
 from test_faults_everywhere import is_look
 from test_newer import hidden_by_delete
 
 from orphan_pipeline.deletion.deleter import VersionedDeleter
-from orphan_pipeline.deletion.ledger import Answer, Ledger
+from orphan_pipeline.deletion.ledger import UNANSWERED, Answer, Ledger
 from orphan_pipeline.deletion.looking import look_behind
 from orphan_pipeline.deletion.newer.objects import HIDDEN
 from orphan_pipeline.deletion.quarantine.place import Quarantine
-from orphan_pipeline.deletion.requests import delete_one
+from orphan_pipeline.deletion.requests import delete_one, remove_every_marker
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
@@ -128,3 +128,37 @@ def test_a_look_without_an_answer_takes_no_other_answer_along(seaweedfs: ObjectS
     with faulty_store(seaweedfs.endpoint, kind=lambda _: True, before=lambda _: refuse, after=lambda _: empty) as store:
         [answer] = [delete_one(client_of(seaweedfs, endpoint=store.endpoint, attempts=1), bucket, one) for one in planned]
     assert answer == Answer("changed", code="PreconditionFailed")
+
+
+@pytest.mark.parametrize("code", UNANSWERED)
+def test_what_went_by_a_request_that_got_no_answer_comes_back_by_its_key(
+    seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path, code: str
+) -> None:
+    """The after-check finds it in use, and says `restore --key`."""
+    world = Restorable()
+    world.client, world.bucket, world.lake = client_of(seaweedfs), make_bucket(seaweedfs, versioned=True), BucketLake(tmp_path / "lake")
+    planned = put(world.client, world.bucket, {"a/gone": b"gone", "a/stands": b"stands"})
+    assert delete_now(client_of(seaweedfs, attempts=1), world.bucket, planned[:1])["a/gone"] is not None
+    ledger = Ledger(world.lake.ledger("a" * 64, dry_run=False))
+    record_deletion(ledger, planned, [Answer("failed", code=code)] * 2)
+    with pytest.raises(Refused, match="the ledger says of no object"):
+        world.restore("r0", plan="a" * 64, include_unknown=True)
+    assert [world.restore(f"r-{one.key[2:]}", key=one.key).restored for one in planned] == [1, 1]
+    assert {key: (own.current is None, own.markers) for key, own in standing(world.client, world.bucket).items()} == {
+        "a/gone": (False, []),
+        "a/stands": (False, []),
+    }
+
+
+def test_a_removal_without_an_answer_is_asked_for_again(seaweedfs: ObjectStore, make_bucket: MakeBucket) -> None:
+    """Regression: taken for done, and the marker's id was forgotten."""
+    bucket = make_bucket(seaweedfs, versioned=True)
+    planned = put(client_of(seaweedfs), bucket, {"a/1": b"1"})
+    markers = {key: answer.version_id or "" for key, answer in delete_now(client_of(seaweedfs), bucket, planned).items() if answer}
+
+    def nothing(exchange: Exchange) -> None:
+        exchange.status, exchange.body = 200, b""
+
+    with faulty_store(seaweedfs.endpoint, before=lambda number: nothing if number == 0 else NOTHING) as store:
+        assert remove_every_marker(client_of(seaweedfs, endpoint=store.endpoint), bucket, markers) == {}
+    assert standing(client_of(seaweedfs), bucket)["a/1"].markers == []

@@ -188,3 +188,13 @@ def test_what_is_held_behind_a_request_without_an_answer_is_not_called_left_alon
     answers = store.sending(tmp_path, guards.hold).answers(PLANNED, again=False, known={})
     assert answers == [Answer("failed", code="MayStillGo"), NEEDED, gone("c")]
     assert {"MayStillGo", "NoAnswer"} == set(UNANSWERED)
+
+
+@pytest.mark.parametrize("later", [BUSY, Answer("failed", code="AccessDenied"), Answer("failed", code="InternalError")])
+def test_a_request_without_an_answer_is_not_forgotten_for_a_later_refusal(
+    tmp_path: Path, later: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "wait", lambda *_: None)
+    store = Store({"a": None}, *[{"a": later}] * 10)
+    answers = store.sending(tmp_path).answers(PLANNED, again=False, known={})
+    assert answers == [Answer("failed", code="MayStillGo"), gone("b"), gone("c")]
