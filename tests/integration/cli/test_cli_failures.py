@@ -78,6 +78,7 @@ def test_ctrl_c_stops_a_sweep_and_everything_it_started(shared: World, whom: str
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background of a shell
         )
         _until(lambda: _waits_for_a_lock(shared.database_url), 60)
         started = psutil.Process(process.pid).children(recursive=True)

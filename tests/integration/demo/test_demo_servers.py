@@ -81,6 +81,11 @@ def test_under_root_a_wheel_out_of_reach_is_copied(tmp_path: Path, monkeypatch: 
     assert not home.exists()
 
 
+def _interruptible() -> None:
+    """A shell starts what it sends to the background with SIGINT ignored, and so would be whatever the tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="dying with the parent, whatever kills it, is Linux's")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> None:
@@ -94,6 +99,7 @@ def test_nothing_outlives_its_parent(how: signal.Signals, tmp_path: Path) -> Non
                 stderr=subprocess.DEVNULL,
                 text=True,
                 env=os.environ | {"TMPDIR": str(temporary)},
+                preexec_fn=_interruptible,
             )
         )
         stack.callback(parent.kill)
