@@ -61,7 +61,7 @@ class Sending:
         if not tried_until_done(send_what_is_open, sleep=wait_and_take):
             # Whatever the last refusal said, nobody asks after it any more: one that went all the same must not be called failed.
             answers |= self.settle([one for one in planned if _open(answers[one.key])])
-        return [MAY_STILL_GO if one.key in unanswered and _called_failed(answers[one.key]) else answers[one.key] for one in planned]
+        return [MAY_STILL_GO if one.key in unanswered and _refused(answers[one.key]) else answers[one.key] for one in planned]
 
     def _send(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer]) -> dict[str, Answer]:
         """`again`: an earlier request for these keys may still be on its way."""
@@ -86,8 +86,8 @@ def _open(answer: Answer) -> bool:
     return answer.outcome == "failed" and answer.code in OPEN
 
 
-def _called_failed(answer: Answer) -> bool:
-    return answer.outcome == "failed" and answer.code != NO_ANSWER.code
+def _refused(answer: Answer) -> bool:
+    return answer.outcome == "failed" and answer.code not in DOUBTFUL
 
 
 def _held(answer: Answer) -> bool:

@@ -1,12 +1,13 @@
 """Lax views (rule 6): SQL against slow Python, and that the form of all views together covers each single one."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
 
 import duckdb
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from slow_engine import slow_alike, slow_form, slow_views
 
@@ -115,12 +116,17 @@ def test_sql_finds_alike_what_slow_python_finds_alike(start: str, ends: tuple[st
     assert (alike(one, other, views), alike(other, one, views)) == (expected, expected)
 
 
+ESCAPE_WITH_ACCENT = re.compile("%[0-9A-Fa-f]{1,2}[\u0300-\u036f]")
+
+
 @settings(max_examples=300, deadline=None)
 @given(key=keys, chain=st.lists(st.sampled_from(VIEWS), max_size=5))
 @example(key="%41%23b?x=%FF", chain=["query", "percent"])
 @example(key="a%2523b%3Fc?d", chain=["query", "percent", "query"])
 def test_a_key_is_alike_whatever_any_chain_of_views_makes_of_it(key: str, chain: list[View]) -> None:
-    """That it has a query, or several, and loses them on the way included."""
+    """That it has a query, or several, and loses them on the way included. Not an escape whose last digit bears an accent of its own: put
+    together with it, it is an escape no more (docs/safety.md, "Not promised")."""
+    assume(not ESCAPE_WITH_ACCENT.search(key))
     made = key
     for view in chain:
         made = slow_form(made, HOSTS, [view])
