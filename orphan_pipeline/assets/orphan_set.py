@@ -32,8 +32,6 @@ class SweepConfig(dg.Config):
 def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
     names = Names(name)
     settings = whole.buckets[name]
-    reports = [bucket.inventory.manifest for bucket in whole.buckets.values() if bucket.inventory.manifest is not None]
-    quarantines = [bucket.deletion.quarantine for bucket in whole.buckets.values() if bucket.deletion.quarantine is not None]
     key = names.asset("orphan_set")
 
     @dg.asset(
@@ -64,8 +62,8 @@ def orphan_set(name: str, whole: Settings) -> dg.AssetsDefinition:
                 lake=lake,
                 settings=settings,
                 databases=whole.databases,
-                reports=reports,
-                quarantines=quarantines,
+                reports=whole.reports(),
+                quarantines=whole.quarantines(),
                 report=context.log.info,
                 memory_bytes=whole.memory_limit,
             )

@@ -34,9 +34,7 @@ def command(key: str, sweep_id: str | None, evidence: bool, settings_path: Path 
         print_json(evidence_of(lake, name, own.bucket, key))
         return
     manifests = read_manifests(lake)
-    reports = [each.inventory.manifest for each in settings.buckets.values() if each.inventory.manifest is not None]
-    quarantines = [each.deletion.quarantine for each in settings.buckets.values() if each.deletion.quarantine is not None]
-    limits = hold_limits(own, reports, [*quarantines, *remembered(lake)])
+    limits = hold_limits(own, settings.reports(), [*settings.quarantines(), *remembered(lake)])
     story = tell(
         lake,
         manifests,

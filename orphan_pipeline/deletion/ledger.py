@@ -58,9 +58,6 @@ LEDGER = pa.schema(
 PLAN = "plan.json"
 RUN = ".run.json"
 GONE = ("deleted", "unknown")
-UNANSWERED = ("NoAnswer", "MayStillGo", "InternalError", "RequestTimeout", "ConditionalRequestConflict", "OperationAborted")
-"""Codes of keys that stood when they were last looked at, though nobody knows whether the store has yet to carry out a request for them."""
-
 NO_MARKER = (None, "null", "")
 """What a store answers when versioning is off or suspended (SeaweedFS and S3 give the marker the id `null`: the object is lost)."""
 

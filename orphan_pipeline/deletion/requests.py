@@ -168,15 +168,6 @@ def leave_alone(client: "S3Client", bucket: str, one: Planned) -> Answer | None:
     return Answer("failed", code="NoConditionalDelete")
 
 
-def remove_markers(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str]:
-    """Removes these delete markers, version id by key, and gives the store's code for each that it would not remove.
-
-    It may be asked again, and races with nobody: removing a marker that is not current any more has no effect, and no object ever
-    has its version id (unless that is `null`: such a marker must not be given).
-    """
-    return remove(client, bucket, markers)
-
-
 def remove(client: "S3Client", bucket: str, versions: Mapping[str, str | None]) -> dict[str, str]:
     """Removes these versions, or what has the key where there is none, and gives the store's code for each that it would not remove.
     At most 1,000 of them."""
@@ -209,12 +200,17 @@ def _removed(client: "S3Client", bucket: str, objects: Any) -> Any:
 
 
 def remove_every_marker(client: "S3Client", bucket: str, markers: Mapping[str, str]) -> dict[str, str]:
-    """As `remove_markers`, tried again while the store's codes are of those that pass (TRY_AGAIN); one that stays is given too."""
+    """Removes these delete markers, version id by key, tried again while the store's codes are of those that pass (TRY_AGAIN), and gives
+    the code for each that stays.
+
+    It may be asked again, and races with nobody: removing a marker that is not current any more has no effect, and no object ever
+    has its version id (unless that is `null`: such a marker must not be given).
+    """
     left = dict(markers)
     refused: dict[str, str] = {}
 
     def remove_the_rest() -> bool:
-        answered = remove_markers(client, bucket, left)
+        answered = remove(client, bucket, left)
         for key in list(left):
             refused.pop(key, None)
             if key in answered:

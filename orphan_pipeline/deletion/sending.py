@@ -13,8 +13,10 @@ from orphan_pipeline.deletion.wire import seconds_on_the_wire
 NO_ANSWER = Answer("failed", code="NoAnswer")
 OPEN, DOUBTFUL = TRY_AGAIN | {NO_ANSWER.code}, MAYBE_DONE | {NO_ANSWER.code}
 MAY_STILL_GO = Answer("failed", code="MayStillGo")
-"""Held now, or refused, and it stands; but of an earlier request nobody knows whether the store has yet to carry it out. The after-check
-knows of these."""
+"""Held now, or refused, and it stands; but of an earlier request nobody knows whether the store has yet to carry it out."""
+
+UNANSWERED = DOUBTFUL | {MAY_STILL_GO.code}
+"""Codes of keys of which that is so: the after-check takes them for gone, and `restore --key` looks what became of them."""
 
 HELD = ("referenced_again", "held")
 NOT_SENT_NOW = ("missing", "changed", *HELD)
@@ -49,7 +51,7 @@ class Sending:
         def send_what_is_open() -> bool:
             nonlocal again
             given = self._send([one for one in planned if _open(answers[one.key])], again=again, known=known)
-            answers.update({key: MAY_STILL_GO if _held(answer) and key in unanswered else answer for key, answer in given.items()})
+            answers.update(given)
             unanswered.update(key for key, answer in given.items() if answer.code in DOUBTFUL)
             again = True
             return any(map(_open, answers.values()))
@@ -61,7 +63,7 @@ class Sending:
         if not tried_until_done(send_what_is_open, sleep=wait_and_take):
             # Whatever the last refusal said, nobody asks after it any more: one that went all the same must not be called failed.
             answers |= self.settle([one for one in planned if _open(answers[one.key])])
-        return [MAY_STILL_GO if one.key in unanswered and _refused(answers[one.key]) else answers[one.key] for one in planned]
+        return [MAY_STILL_GO if one.key in unanswered and _left_standing(answers[one.key]) else answers[one.key] for one in planned]
 
     def _send(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer]) -> dict[str, Answer]:
         """`again`: an earlier request for these keys may still be on its way."""
@@ -86,8 +88,9 @@ def _open(answer: Answer) -> bool:
     return answer.outcome == "failed" and answer.code in OPEN
 
 
-def _refused(answer: Answer) -> bool:
-    return answer.outcome == "failed" and answer.code not in DOUBTFUL
+def _left_standing(answer: Answer) -> bool:
+    """By the guards, or by a refusal that is none of those which say as much themselves."""
+    return _held(answer) or (answer.outcome == "failed" and answer.code not in DOUBTFUL)
 
 
 def _held(answer: Answer) -> bool:

@@ -14,7 +14,8 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.flat_memory import flat_memory
 from orphan_pipeline.inventory.clock import store_time
 from orphan_pipeline.inventory.listing.asking import Asker
-from orphan_pipeline.inventory.listing.lister import LeftOut, Lister, OutOfOrder
+from orphan_pipeline.inventory.listing.chain import LeftOut, OutOfOrder
+from orphan_pipeline.inventory.listing.lister import Lister
 from orphan_pipeline.inventory.listing.page import Kind
 from orphan_pipeline.inventory.prefixes import WHOLE_BUCKET, OwnedPrefix
 from orphan_pipeline.inventory.repeated import repeated_key

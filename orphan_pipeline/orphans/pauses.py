@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from orphan_pipeline.deletion.ledger import GONE, UNANSWERED, Ledger
+from orphan_pipeline.deletion.ledger import GONE, Ledger
+from orphan_pipeline.deletion.sending import UNANSWERED
 from orphan_pipeline.deletion.undo.unfinished import plan_file_of
 from orphan_pipeline.digests import shown
 from orphan_pipeline.duck import duck, rows, view_files

@@ -327,6 +327,14 @@ class Settings(Part):
             raise mistakes_below(*wrong)
         return self
 
+    def reports(self) -> list[str]:
+        """The manifests of all inventory reports that are read."""
+        return [bucket.inventory.manifest for bucket in self.buckets.values() if bucket.inventory.manifest is not None]
+
+    def quarantines(self) -> list[str]:
+        """Of all buckets."""
+        return [bucket.deletion.quarantine for bucket in self.buckets.values() if bucket.deletion.quarantine is not None]
+
     def warnings(self) -> tuple[str, ...]:
         """One line for each setting that is allowed but lowers the protection or lets something be deleted."""
         lines = ["this is the demo's settings file: its ages are for a demonstration only"] if self.demo else []

@@ -1,7 +1,6 @@
 """Brings objects back by removing our delete markers. Only our own marker is ever removed (or one that may be ours, of what is `unknown`,
-where somebody asked for that), and only when the planned object is what it
-hides, or one that the application wrote later (newer.py), or what stands there although the marker was left behind (SeaweedFS does that
-when the connection breaks); no object is ever touched."""
+where somebody asked for that), and only when the planned object is what it hides, or one that the application wrote later (newer.py), or
+what stands there although the marker was left behind (SeaweedFS does that when the connection breaks); no object is ever touched."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orphan_pipeline.deletion.ledger import LEDGER, UNANSWERED, Planned
+from orphan_pipeline.deletion.ledger import LEDGER, Planned
 from orphan_pipeline.deletion.permanent import PERMANENT
+from orphan_pipeline.deletion.sending import UNANSWERED
 from orphan_pipeline.deletion.settle import settle
 from orphan_pipeline.deletion.undo.chunk import bring_back
 from orphan_pipeline.deletion.undo.notes import note_restore

@@ -4,23 +4,23 @@ The bucket is cut by its own folders first, which is right on every store. Where
 UTF-8 order so far, the piece that runs longest is cut in two by a key (StartAfter); on a store in another order that would lose keys, so
 there it is never done, and where the order turns out wrong after a cut, all that was listed is thrown away (`OutOfOrder`).
 
-What one page must be is in pages.py and asking.py, where to cut in ranges.py.
+What one page must be is in pages.py and asking.py, where to cut in ranges.py, whether what was cut is the whole list in chain.py.
 """
 
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from threading import Condition, Lock
 from time import monotonic
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.listing.asking import Asker, Question
+from orphan_pipeline.inventory.listing.chain import OutOfOrder, prove_the_chain, rise
 from orphan_pipeline.inventory.listing.page import Page, Token
 from orphan_pipeline.inventory.listing.ranges import Piece, PieceFigures, cuts_around, in_other_folders, ladder, merged
 from orphan_pipeline.inventory.listing.transport import TURN
@@ -39,22 +39,8 @@ a store where keys do not cut, and with a few keys in each folder, requests, and
 PAGES_BEFORE_A_CUT = 1
 ENOUGH_TO_DO = 4
 RUNGS = 100
-TRIES_TO_AGREE = 5
-"""Two requests, one after the other, between which something may be deleted: where a queue is worked on, in each second a few."""
-
-LONGEST_UPLOAD = timedelta(days=1)
-"""Within which what is uploaded in parts is taken to be there."""
-
 PAGES_AHEAD = 64
 """Pages that wait for the writer, and more where there are more workers: the bound of the lister's memory. The writer is woken for half."""
-
-
-class OutOfOrder(Exception):
-    """The store does not list in UTF-8 order although the listing counted on it: list again, by folders only."""
-
-
-class LeftOut(OutOfOrder):
-    """A page left out keys that the store names now, and in order: list again, but nothing is known against its order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +101,7 @@ class Lister:
                 while pages := self._next_pages():
                     yield from pages
                 if self._failure is None:
-                    self._prove_the_chain()
+                    prove_the_chain(self._asker, self._bucket, self._done, versions=self._versions, started=self._started)
             finally:
                 self._stop(GeneratorExit())
         if self._failure is not None and not isinstance(self._failure, GeneratorExit):
@@ -237,67 +223,6 @@ class Lister:
             found = self._asker.ask(Question(prefix=prefix, after=after, most=1)).objects
         return str(found["key"][0].as_py()) if found.num_rows else None
 
-    def _next_old_key(self, prefix: str, after: str) -> str | None:
-        """The first key after that one that stood there when the listing began. One row is asked for, then pages, as long as all is new."""
-        most: int | None = 1
-        while True:
-            with TURN:
-                page = self._asker.ask(Question(prefix=prefix, after=after, most=most))
-            if not _ascending(page.objects["key"], after=after, strictly=not self._versions):
-                raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (after {after!r})")
-            behind = page.objects.filter(pc.greater(page.objects["key"], pa.scalar(after)))
-            old = behind.filter(self._stood(behind))
-            if old.num_rows:
-                return str(old["key"][0].as_py())
-            if not page.truncated or not behind.num_rows:
-                return None
-            after, most = str(behind["key"][-1].as_py()), None
-
-    def _stood(self, objects: pa.RecordBatch) -> Any:
-        """Which of them stood there when the listing began, for certain: what was uploaded in parts bears the time when that began."""
-        if self._started is None:
-            return pa.array([True] * objects.num_rows)
-        times = objects["last_modified"]
-        uploading = pc.and_(
-            pc.match_substring_regex(objects["etag"], "-[0-9]+$"),
-            pc.greater_equal(times, pa.scalar(self._started - LONGEST_UPLOAD, times.type)),
-        )
-        return pc.and_not(pc.less(times, pa.scalar(self._started, times.type)), uploading)
-
-    def _prove_the_chain(self) -> None:
-        """Pieces that were cut by keys are the whole list only if the store goes on from each to the next: the first key that it named
-        beyond a piece must be the first of the next one. Where the store has another order, something lies between, unseen.
-
-        What is written or deleted while the list runs can look the same: so the store is asked again, about what stood there when it
-        began, until both ends agree once. Raises OutOfOrder where they never do, or LeftOut where all that it names now is in order, and
-        a key of it was not listed.
-        """
-        by_prefix: dict[str, list[PieceFigures]] = {}
-        for piece in sorted(self._done, key=lambda piece: (piece.prefix, piece.after)):
-            by_prefix.setdefault(piece.prefix, []).append(piece)
-        left_out: str | None = None
-        for prefix, pieces in by_prefix.items():
-            following = None
-            for piece in reversed(pieces):
-                if piece.until is not None and piece.beyond != following:
-                    left_out = self._left_out(prefix, piece, following=following) or left_out
-                following = piece.first if piece.first is not None else following
-        if left_out is not None:
-            raise LeftOut(f"bucket {self._bucket}: the list left out {left_out!r}, which the store names now")
-
-    def _left_out(self, prefix: str, piece: PieceFigures, *, following: str | None) -> str | None:
-        """A key around the end of this piece that was not listed though it stood there, if there is one. `following`: the first key that
-        was listed beyond it. Raises OutOfOrder."""
-        assert piece.until is not None
-        here = piece.last if piece.last is not None else piece.after
-        for _ in range(TRIES_TO_AGREE):
-            key, beyond = self._next_old_key(prefix, here), self._next_old_key(prefix, piece.until)
-            if key is not None and key <= piece.until:
-                return key
-            if key == beyond:
-                return beyond if beyond is not None and (following is None or beyond < following) else None
-        raise OutOfOrder(f"bucket {self._bucket}: the store does not list in UTF-8 order (around {piece.until!r})")
-
     def _list(self, piece: Piece) -> None:
         remembered: Token | None = None
         renew_at = 1
@@ -333,7 +258,7 @@ class Lister:
     def _is_ascending(self, piece: Piece, page: Page) -> bool:
         keys = self._after_piece_began(piece, page.objects)["key"]
         folders = list(page.common_prefixes)
-        return _ascending(keys, after=piece.position, strictly=not self._versions) and folders == sorted(folders)
+        return rise(keys, after=piece.position, strictly=not self._versions) and folders == sorted(folders)
 
     def _after_piece_began(self, piece: Piece, objects: pa.RecordBatch) -> pa.RecordBatch:
         """Some stores (Ceph before 2025) begin with the versions of the very key after which they were asked."""
@@ -488,13 +413,3 @@ def _search_up_to(piece: Piece) -> str | None:
     if piece.empty_after is not None and piece.empty_after <= piece.position:
         piece.empty_after = None  # there were keys after all
     return piece.empty_after if piece.empty_after is not None else piece.until
-
-
-def _ascending(keys: Any, *, after: str, strictly: bool) -> bool:
-    """Whether the keys come in the order of their UTF-8 bytes, all after that one. Versions of one key follow one another."""
-    if not len(keys):
-        return True
-    rises = pc.less if strictly else pc.less_equal
-    rising = len(keys) < 2 or pc.all(rises(keys[:-1], keys[1:])).as_py()
-    first = keys[0].as_py()
-    return bool(rising) and (not after or first > after or (first == after and not strictly))

@@ -12,7 +12,7 @@ from sweep_files import publish
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.execute import execute_plan
 from orphan_pipeline.deletion.ledger import Ledger, LedgerPlan
-from orphan_pipeline.deletion.requests import remove_markers
+from orphan_pipeline.deletion.requests import remove
 from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.deletion.undo.notes import refuse_if_restored
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
@@ -171,7 +171,7 @@ def test_a_marker_of_an_odd_key_that_may_not_be_removed_is_an_answer_too(seaweed
     planned = put(client, bucket, {"new\nline": b"1", "plain": b"2"})
     markers = {key: answer.version_id or "" for key, answer in delete_now(client, bucket, planned).items() if answer is not None}
     client.meta.events.register("after-call.s3.DeleteObject", refuse)
-    assert remove_markers(client, bucket, markers) == {"new\nline": "AccessDenied"}
+    assert remove(client, bucket, markers) == {"new\nline": "AccessDenied"}
 
 
 def refuse(http_response: Any, parsed: Any, **_: Any) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from orphan_pipeline.deletion import sending
 from orphan_pipeline.deletion.guards import Hold, alone_unless_held, held_by, hold_nothing, unless_held
-from orphan_pipeline.deletion.ledger import UNANSWERED, Answer, Planned
+from orphan_pipeline.deletion.ledger import Answer, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.requests import NotReadable, send_chunk
-from orphan_pipeline.deletion.sending import NO_ANSWER, Sending
+from orphan_pipeline.deletion.sending import NO_ANSWER, UNANSWERED, Sending
 
 PLANNED = [Planned(key, "e", 1, datetime(2026, 11, 1, tzinfo=UTC)) for key in "abc"]
 NEEDED = Answer("referenced_again", code="documents")

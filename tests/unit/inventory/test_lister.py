@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import LISTED, VERSIONS
 from orphan_pipeline.inventory.listing.asking import Question, answering
-from orphan_pipeline.inventory.listing.lister import FOLDERS_A_WORKER, LeftOut, Lister, OutOfOrder
+from orphan_pipeline.inventory.listing.chain import LeftOut, OutOfOrder
+from orphan_pipeline.inventory.listing.lister import FOLDERS_A_WORKER, Lister
 from orphan_pipeline.inventory.listing.page import BrokenPage, Page, Token
 from orphan_pipeline.inventory.listing.ranges import Piece
 from orphan_pipeline.inventory.listing.transport import TURN
