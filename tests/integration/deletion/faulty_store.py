@@ -4,12 +4,14 @@ the server acted, as networks and stores do. Everything else goes through as it 
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from serving import serving
 
 NOT_KEPT = ("content-length", "transfer-encoding", "connection", "keep-alive")
 """Of the server's answer: these are said anew."""
@@ -132,19 +134,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
 def faulty_store(
     upstream: str,
     *,
     before: Callable[[int], Fault] = lambda _: NOTHING,
     after: Callable[[int], Fault] = lambda _: NOTHING,
     kind: Kind = is_delete,
-) -> Iterator[FaultyStore]:
-    with FaultyStore(upstream, before=before, after=after, kind=kind) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+) -> AbstractContextManager[FaultyStore]:
+    return serving(FaultyStore(upstream, before=before, after=after, kind=kind))

@@ -101,24 +101,33 @@ def at_work(live: Live, random: Random) -> Iterator[None]:
         live.end()
 
 
+Kill = Callable[..., None]
+"""Deletes, or restores, one swept bucket and is killed on the way: `kill_deletion`, `kill_restore`."""
+
+
+@pytest.fixture
+def rounds(
+    seaweedfs: ObjectStore, make_bucket: MakeBucket, database_url: str, processes: ForkServerContext, tmp_path: Path
+) -> Callable[[str, Kill], Tally]:
+    """So many buckets of a mode that there are enough kills."""
+
+    def until_enough(mode: str, kill: Kill) -> Tally:
+        print(f"ORPHAN_PIPELINE_SEED={SEED}")
+        random, tally = Random(SEED), Tally()
+        make_table(database_url, index=True)
+        while tally.kills < KILLS // 2:
+            versioned = mode == "versioned" or random.random() < 0.5
+            swept = swept_bucket(seaweedfs, make_bucket, database_url, tmp_path / str(tally.rounds), random, mode=mode, versioned=versioned)
+            kill(swept, processes, random, tally, versioned=versioned)
+            tally.rounds += 1
+        return tally
+
+    return until_enough
+
+
 @pytest.mark.parametrize("mode", ["versioned", "quarantine"])
-def test_deletion_killed_at_random_moments(
-    mode: str,
-    seaweedfs: ObjectStore,
-    make_bucket: MakeBucket,
-    database_url: str,
-    processes: ForkServerContext,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    print(f"ORPHAN_PIPELINE_SEED={SEED}")
-    random, tally = Random(SEED), Tally()
-    make_table(database_url, index=True)
-    while tally.kills < KILLS // 2:
-        versioned = mode == "versioned" or random.random() < 0.5
-        swept = swept_bucket(seaweedfs, make_bucket, database_url, tmp_path / str(tally.rounds), random, mode=mode, versioned=versioned)
-        kill_deletion(swept, processes, random, tally, versioned=versioned)
-        tally.rounds += 1
+def test_deletion_killed_at_random_moments(mode: str, rounds: Callable[[str, Kill], Tally], capsys: pytest.CaptureFixture[str]) -> None:
+    tally = rounds(mode, kill_deletion)
     with capsys.disabled():
         print(f"\ndeletion, {mode}: {tally}, seed {SEED}")
     assert tally.in_chunks > 0
@@ -224,23 +233,8 @@ def left_and_wanted(swept: Swept, application: Application, finished: set[int]) 
 
 
 @pytest.mark.parametrize("mode", ["versioned", "quarantine"])
-def test_restore_killed_at_random_moments(
-    mode: str,
-    seaweedfs: ObjectStore,
-    make_bucket: MakeBucket,
-    database_url: str,
-    processes: ForkServerContext,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    print(f"ORPHAN_PIPELINE_SEED={SEED}")
-    random, tally = Random(SEED), Tally()
-    make_table(database_url, index=True)
-    while tally.kills < KILLS // 2:
-        versioned = mode == "versioned" or random.random() < 0.5
-        swept = swept_bucket(seaweedfs, make_bucket, database_url, tmp_path / str(tally.rounds), random, mode=mode, versioned=versioned)
-        kill_restore(swept, processes, random, tally, versioned=versioned)
-        tally.rounds += 1
+def test_restore_killed_at_random_moments(mode: str, rounds: Callable[[str, Kill], Tally], capsys: pytest.CaptureFixture[str]) -> None:
+    tally = rounds(mode, kill_restore)
     with capsys.disabled():
         print(f"\nrestore, {mode}: {tally.kills} kills in {tally.rounds} rounds, {tally.in_chunks} when part was back, seed {SEED}")
     assert tally.in_chunks > 0

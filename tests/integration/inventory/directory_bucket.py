@@ -2,12 +2,13 @@
 a session's token, nothing begins after a key, prefixes end in a slash, and answers come in no order of keys."""
 
 import hashlib
-import threading
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote_plus, urlsplit
+
+from serving import serving
 
 SESSION = (
     "<CreateSessionResult><Credentials><AccessKeyId>SESSION-KEY</AccessKeyId><SecretAccessKey>s</SecretAccessKey>"
@@ -94,13 +95,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
-def directory_bucket(keys: Collection[str], uploading: Collection[str] = ()) -> Iterator[DirectoryBucket]:
-    with DirectoryBucket(keys, uploading) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def directory_bucket(keys: Collection[str], uploading: Collection[str] = ()) -> AbstractContextManager[DirectoryBucket]:
+    return serving(DirectoryBucket(keys, uploading))

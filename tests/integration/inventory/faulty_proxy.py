@@ -3,12 +3,14 @@
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from serving import serving
 
 
 @dataclass
@@ -112,13 +114,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
-def faulty_proxy(upstream: str, spoil: Callable[[int, str], Fault | None]) -> Iterator[FaultyProxy]:
-    with FaultyProxy(upstream, spoil) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def faulty_proxy(upstream: str, spoil: Callable[[int, str], Fault | None]) -> AbstractContextManager[FaultyProxy]:
+    return serving(FaultyProxy(upstream, spoil))

@@ -6,10 +6,11 @@ import json
 import random
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pyarrow.parquet as pq
@@ -172,12 +173,17 @@ PASSING = [
 ]
 
 
+def filled(store: ObjectStore, bucket: str, keys: Iterable[str]) -> Any:
+    client = store.client()
+    client.create_bucket(Bucket=bucket)
+    for key in keys:
+        client.put_object(Bucket=bucket, Key=key, Body=b"x")
+    return client
+
+
 @pytest.fixture(scope="module")
 def bucket(moto: ObjectStore) -> str:
-    client = moto.client()
-    client.create_bucket(Bucket="faults")
-    for key in KEYS:
-        client.put_object(Bucket="faults", Key=key, Body=b"x")
+    client = filled(moto, "faults", KEYS)
     written = client.head_object(Bucket="faults", Key=KEYS[-1])["LastModified"]
     # The store tells whole seconds, and what was written since a listing began may be missing from it.
     until_later = Retrying(retry=retry_if_result(lambda now: now <= written), wait=wait_fixed(0.05), stop=stop_after_delay(30))
@@ -191,10 +197,7 @@ FOLDERS = sorted([f"f{n:02d}/{m}" for n in range(50) for m in range(2)] + [f"big
 
 @pytest.fixture(scope="module")
 def folders(moto: ObjectStore) -> str:
-    client = moto.client()
-    client.create_bucket(Bucket="folders")
-    for key in FOLDERS:
-        client.put_object(Bucket="folders", Key=key, Body=b"x")
+    filled(moto, "folders", FOLDERS)
     return "folders"
 
 

@@ -63,3 +63,10 @@ def make_graph(tmp_path: Path) -> Iterator[MakeGraph]:
     home.mkdir()
     with dg.DagsterInstance.local_temp(str(home), overrides={"telemetry": {"enabled": False}}) as instance:
         yield lambda file: Graph(file, instance)
+
+
+@pytest.fixture
+def graph(world: World, make_graph: MakeGraph, monkeypatch: pytest.MonkeyPatch) -> Graph:
+    for name, secret in world.secrets.items():
+        monkeypatch.setenv(name, secret)
+    return make_graph(world.file)

@@ -8,17 +8,10 @@ import pytest
 from small_world import KEPT, ORPHANS, REFERENCED, World
 
 from orphan_pipeline.orphans.manifest import Manifest
-from pipeline.conftest import Graph, MakeGraph
+from pipeline.conftest import Graph
 
 ALL = {*REFERENCED, *ORPHANS, *KEPT}
 SOURCE = {"name": "documents", "database": "app", "table": "documents", "column": "data", "json_paths": ["$.attachments[*]"]}
-
-
-@pytest.fixture
-def graph(world: World, make_graph: MakeGraph, monkeypatch: pytest.MonkeyPatch) -> Graph:
-    for name, secret in world.secrets.items():
-        monkeypatch.setenv(name, secret)
-    return make_graph(world.file)
 
 
 def write(world: World, table: str, values: list[str]) -> None:

@@ -28,13 +28,6 @@ ALL = REFERENCED | ORPHANS | KEPT
 
 
 @pytest.fixture
-def graph(world: World, make_graph: MakeGraph, monkeypatch: pytest.MonkeyPatch) -> Graph:
-    for name, secret in world.secrets.items():
-        monkeypatch.setenv(name, secret)
-    return make_graph(world.file)
-
-
-@pytest.fixture
 def fresh(
     make_world: MakeWorld, tmp_path: Path, database_url: str, make_graph: MakeGraph, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[World, Graph]:

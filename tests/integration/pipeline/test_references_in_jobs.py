@@ -14,7 +14,7 @@ from small_world import World
 from orphan_pipeline.demo.servers import PostgresServer
 from orphan_pipeline.references import cut
 from orphan_pipeline.references.recheck import asking
-from pipeline.conftest import Graph, MakeGraph
+from pipeline.conftest import Graph
 
 NOW = """
 SELECT clock_timestamp(), pg_current_wal_lsn()::text, pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
@@ -22,13 +22,6 @@ SELECT clock_timestamp(), pg_current_wal_lsn()::text, pg_snapshot_xmax(pg_curren
 """
 MOVING = "files/orphan-0.bin"
 DOCUMENT = f"""INSERT INTO documents (data) VALUES ('{{"attachments": ["{MOVING}"]}}')"""
-
-
-@pytest.fixture
-def graph(world: World, make_graph: MakeGraph, monkeypatch: pytest.MonkeyPatch) -> Graph:
-    for name, secret in world.secrets.items():
-        monkeypatch.setenv(name, secret)
-    return make_graph(world.file)
 
 
 @pytest.fixture

@@ -11,16 +11,9 @@ from orphan_pipeline.deletion.lease.lease import leased, register_of
 from orphan_pipeline.deletion.undo.renamed import refuse_if_renamed
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import Lake
-from pipeline.conftest import Graph, MakeGraph
+from pipeline.conftest import Graph
 
 ORPHANS = {f"files/orphan-{i}.bin" for i in range(3)}
-
-
-@pytest.fixture
-def graph(world: World, make_graph: MakeGraph, monkeypatch: pytest.MonkeyPatch) -> Graph:
-    for name, secret in world.secrets.items():
-        monkeypatch.setenv(name, secret)
-    return make_graph(world.file)
 
 
 def _run(graph: Graph, job: str, **config: Any) -> dg.ExecuteInProcessResult:
