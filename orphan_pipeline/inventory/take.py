@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from botocore.utils import is_s3express_bucket
@@ -40,7 +41,7 @@ def take_inventory(
     """Writes the snapshot into `folder`. Raises Refused when the objects cannot be had whole; boto3's errors rise where it cannot begin."""
     with flat_memory("one heap"):
         if settings.source == "s3_inventory":
-            return _reported(client, bucket, settings, prefixes=prefixes, folder=folder, report=report)
+            return _reported(client, bucket, settings, prefixes=prefixes, last=last, folder=folder, report=report)
         return _listed(client, bucket, settings, prefixes=prefixes, last=last, folder=folder, report=report)
 
 
@@ -58,12 +59,15 @@ def _listed(
     in_order = not is_s3express_bucket(bucket) and (last is None or last.listing is None or last.listing.in_order)
     declared = [prefix.path for prefix in prefixes if prefix.path != WHOLE_BUCKET]
     started = store_time(client, bucket)
+    began = monotonic()
+    askers: list[Asker] = []
 
     def listed(*, in_order: bool) -> InventoryFigures:
         cuts = last.cuts if last is not None else ()
         # The lister is closed whatever ends the writing: its workers would wait for ever for somebody to take their pages.
         kind = Kind.VERSIONS if settings.versions else Kind.OBJECTS
         with closing(Asker(client, bucket, connections=settings.concurrency, kind=kind)) as asker:
+            askers.append(asker)
             lister = Lister(
                 asker,
                 bucket,
@@ -87,10 +91,12 @@ def _listed(
             listing = lister.figures()
         if sum(piece.objects for piece in listing.pieces) != figures.rows:
             raise Refused(f"bucket {bucket}: {figures.rows:,} objects were written, and the ranges count otherwise")
-        if lister.may_repeat() and (key := repeated_key(folder / PART)) is not None:
+        if lister.may_repeat() and (key := repeated_key(folder / PART, versions=settings.versions)) is not None:
             again = OutOfOrder if in_order else Refused
             raise again(f"bucket {bucket}: the list of {lister.range_of(key)} names {key!r} twice")
-        return replace(figures, listing=listing)
+        # Where this is the second listing, the first has cost something too.
+        requests, retried = sum(asker.requests for asker in askers), sum(asker.retried for asker in askers)
+        return replace(figures, seconds=monotonic() - began, listing=replace(listing, requests=requests, retried=retried))
 
     try:
         return listed(in_order=in_order)
@@ -109,6 +115,7 @@ def _reported(
     settings: InventorySettings,
     *,
     prefixes: Sequence[OwnedPrefix],
+    last: InventoryFigures | None,
     folder: Path,
     report: Callable[[str], None],
 ) -> InventoryFigures:
@@ -125,5 +132,15 @@ def _reported(
         versions=settings.versions,
     )
     with closing(found.batches()) as batches:
-        figures = write_inventory(batches, started=started, prefixes=prefixes, folder=folder, report=report)
+        figures = write_inventory(
+            batches,
+            started=started,
+            prefixes=prefixes,
+            folder=folder,
+            report=report,
+            expected=last.rows if last is not None else None,
+            detail=found.detail,
+        )
+    if (key := repeated_key(folder / PART, versions=settings.versions)) is not None:
+        raise Refused(f"{found.manifest_key}: the report names {key!r} twice, expected each object once: the next report may be right")
     return replace(figures, started_at=found.started_at, report=found.manifest_key)

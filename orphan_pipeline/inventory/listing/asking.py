@@ -7,8 +7,6 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
-from botocore.exceptions import ConnectionError as StoreConnectionError
-from botocore.exceptions import HTTPClientError
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -18,13 +16,13 @@ from tenacity import (
     stop_when_event_set,
     wait_random_exponential,
 )
-from urllib3.exceptions import HTTPError
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.listing.oracle import Oracle
 from orphan_pipeline.inventory.listing.page import BrokenPage, Kind, Page, Token
 from orphan_pipeline.inventory.listing.page_ends import PageEnds
-from orphan_pipeline.inventory.listing.pages import PageParser
-from orphan_pipeline.inventory.listing.transport import TURN, Transport
+from orphan_pipeline.inventory.listing.pages import parse_fast
+from orphan_pipeline.inventory.listing.transport import TURN, Transport, Unanswered
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,6 +32,7 @@ SERVER_ERROR = 500
 TOO_MANY = 429
 CODE = re.compile(rb"<Code>([^<]{1,64})</Code>")
 MESSAGE = re.compile(rb"<Message>([^<]{1,200})</Message>")
+ONE_FOLDER = re.compile(r"[^/]*/")
 REQUEST_PAYER = "x-amz-request-payer"
 PASSES = frozenset(
     {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ExpiredToken", "RequestExpired", "RequestTimeTooSkewed"}
@@ -53,8 +52,8 @@ class TryAgain(Exception):
     """What happened to one request, in a few words."""
 
 
-PASSING = (TryAgain, BrokenPage, HTTPClientError, StoreConnectionError, HTTPError)
-"""What may not happen again: a refused connection, a reset, a time-out, an answer cut off."""
+PASSING = (TryAgain, BrokenPage, Unanswered)
+"""What may not happen again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,7 @@ class Asker:
         kind: Kind = Kind.OBJECTS,
     ) -> None:
         self._client, self._bucket, self._page_keys, self.kind = client, bucket, page_keys, kind
-        self._parser = PageParser(client, kind)
+        self._oracle = Oracle(client, kind)
         self._transport = Transport(client, connections=connections, timeout=timeout)
         self._stopping = Event()
         self._retrying = Retrying(
@@ -124,7 +123,7 @@ class Asker:
     def _once(self, question: Question) -> Page:
         status, body = self._transport.send(*self._signed(question))
         if status == OK:
-            return answering(self._parser.parse(body), question)
+            return answering(parse_fast(body, self.kind) or self._oracle.parse(body), question)
         found = CODE.search(body)
         code = found.group(1).decode() if found else f"HTTP status {status}"
         if code in PASSES or status >= SERVER_ERROR or status == TOO_MANY:
@@ -151,10 +150,8 @@ class Asker:
     def _give_up(self, state: RetryCallState) -> Page:
         [question] = state.args
         error = state.outcome.exception() if state.outcome else None
-        # The words of a connection's error hold the presigned URL, with all that its signature gives away.
-        what = str(error) if isinstance(error, TryAgain | BrokenPage) else type(error).__name__
         raise Refused(
-            f"bucket {self._bucket}: listing {question} failed {state.attempt_number} times, last with {what}: "
+            f"bucket {self._bucket}: listing {question} failed {state.attempt_number} times, last with {error}: "
             "no inventory is made of part of a list"
         ) from None
 
@@ -165,10 +162,12 @@ def answering(page: Page, question: Question) -> Page:
     if not pc.all(pc.starts_with(page.objects["key"], question.prefix), min_count=0).as_py():
         raise BrokenPage("the page holds keys of another prefix")
     for folder in page.common_prefixes:
-        if not folder.startswith(question.prefix) or len(folder) <= len(question.prefix):
+        if not folder.startswith(question.prefix) or not ONE_FOLDER.fullmatch(folder, len(question.prefix)):
             raise BrokenPage(f"the page names {folder!r} as a folder below the prefix")
     if page.truncated and (not page.next_token or page.next_token == question.token):
         raise BrokenPage("the page says that there is more and gives no new continuation token")
+    if isinstance(page.next_token, tuple) and not page.next_token[1] and page.objects["key"][-1:].to_pylist() == [page.next_token[0]]:
+        raise BrokenPage("the page says after which key the list goes on, and not after which version of it")
     if page.next_token and not page.truncated:
         raise BrokenPage("the page says that it is the last and gives a continuation token")
     if question.ends is not None:

@@ -91,14 +91,18 @@ class _Ends:
             old = behind.filter(self._stood(behind))
             if old.num_rows:
                 return str(old["key"][0].as_py())
-            if not page.truncated or not behind.num_rows:
+            if not page.truncated:
                 return None
-            after, most = str(behind["key"][-1].as_py()), None
+            if behind.num_rows:
+                after = str(behind["key"][-1].as_py())
+            elif most is None:  # a page of nothing but versions of that very key, with which some stores begin
+                raise OutOfOrder(f"bucket {self.bucket}: the store does not say what comes after {after!r}")
+            most = None
 
     def _stood(self, objects: pa.RecordBatch) -> Any:
         """Which of them stood there when the listing began, for certain: what was uploaded in parts bears the time when that began."""
         if self.started is None:
-            return pa.array([True] * objects.num_rows)
+            return pa.array([True] * objects.num_rows, pa.bool_())
         times = objects["last_modified"]
         uploading = pc.and_(
             pc.match_substring_regex(objects["etag"], "-[0-9]+$"),

@@ -308,6 +308,7 @@ class Lister:
         hold_all = piece.levels == 0 or not pc.any(in_other_folders(named["key"], piece.prefix, ()), min_count=0).as_py()
         with self._lock:
             self._folders_hold_all &= hold_all
+            piece.rises &= ascending
             if not ascending:
                 self._in_order = self._may_cut = False
                 if self._was_cut:
@@ -386,6 +387,7 @@ class Lister:
                     first=piece.first,
                     last=piece.last,
                     beyond=piece.beyond,
+                    rises=piece.rises,
                 )
             )
             if not self._waiting and not self._active:

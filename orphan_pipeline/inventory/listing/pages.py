@@ -7,23 +7,18 @@ other page goes to botocore's parser (oracle.py), which is slow and always right
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from botocore.parsers import ResponseParserError, create_parser
 
 from orphan_pipeline.inventory.columns import LISTED, TIME, VERSIONS
-from orphan_pipeline.inventory.listing.oracle import page_of
-from orphan_pipeline.inventory.listing.page import BrokenPage, Kind, Page, Token
+from orphan_pipeline.inventory.listing.page import Kind, Page, Token
 from orphan_pipeline.inventory.listing.records import Group, Places, read_records
 from orphan_pipeline.inventory.listing.texts import bytes_of, decoded_keys
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 NEEDED = ("Key", "LastModified")
 OF_OBJECTS = ("Size", "ETag")
@@ -33,31 +28,6 @@ HERE = "_"
 """Stands in for the records while the rest of the page is read: they must have stood directly below the root."""
 
 _ENCODING = re.compile(rb"<\?xml[^>]*encoding=['\"](?!utf-8['\"])", re.IGNORECASE)
-
-
-class PageParser:
-    """Parses the answers of one store. Thread-safe."""
-
-    def __init__(self, client: "S3Client", kind: Kind = Kind.OBJECTS) -> None:
-        shape = client.meta.service_model.operation_model(kind.operation).output_shape
-        assert shape is not None, "a list answers"
-        self._kind, self._shape = kind, shape
-        self._oracle = create_parser("rest-xml")
-        self._end = f"</{kind.root}>".encode()
-
-    def parse(self, body: bytes) -> Page:
-        """Raises BrokenPage for a body that is not whole."""
-        if not body.endswith(self._end) and not body.rstrip().endswith(self._end):
-            raise BrokenPage(f"the answer ends after {len(body):,} bytes without {self._end.decode()}")
-        return parse_fast(body, self._kind) or self.parse_slowly(body)
-
-    def parse_slowly(self, body: bytes) -> Page:
-        """botocore's own parser: the oracle, and the way out for pages that the fast one is not certain of."""
-        try:
-            parsed = self._oracle.parse({"body": body, "headers": {}, "status_code": 200}, self._shape)
-        except (ResponseParserError, ValueError, TypeError, AttributeError) as error:
-            raise BrokenPage(f"the answer is no list of objects ({type(error).__name__})") from error
-        return page_of(parsed, self._kind)
 
 
 def parse_fast(body: bytes, kind: Kind = Kind.OBJECTS) -> Page | None:
@@ -116,7 +86,7 @@ def _around(text: bytes, kind: Kind, *, records: bool) -> _Around | None:
         name = _name(child)
         if name == "CommonPrefixes":
             prefixes += [below.text for below in child] if [_name(below) for below in child] == ["Prefix"] else [None]
-        elif name in said:
+        elif name in said or name in kind.records:  # one that is written otherwise than the rest
             return None
         else:
             said[name] = child.text or ""

@@ -50,6 +50,7 @@ class Piece:
     first: str | None = None
     last: str | None = None
     beyond: str | None = None
+    rises: bool = True
     empty_after: str | None = None
     being_cut: bool = False
     patience: int = 1
@@ -59,7 +60,7 @@ class Piece:
 class PieceFigures:
     """The cross-check of one piece: what was asked for, and what came. `beyond` is the first key that the store named after `until`;
     `besides` how many folders below the prefix were left to ranges of their own (where that was not all of them), `ranges` how many pieces
-    were put together here."""
+    were put together here; `rises`: in each, keys came in the order of their UTF-8 bytes."""
 
     prefix: str
     after: str
@@ -71,6 +72,7 @@ class PieceFigures:
     beyond: str | None
     besides: int = 0
     ranges: int = 1
+    rises: bool = True
 
 
 MOST_RANGES = 1000
@@ -100,6 +102,7 @@ def _one(pieces: Sequence[PieceFigures]) -> PieceFigures:
         last=max(seen, default=None),
         beyond=pieces[-1].beyond if one_prefix else None,
         ranges=sum(piece.ranges for piece in pieces),
+        rises=all(piece.rises for piece in pieces),
     )
 
 

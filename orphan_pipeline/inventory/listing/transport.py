@@ -10,11 +10,19 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ConnectionError as StoreConnectionError
+from botocore.exceptions import HTTPClientError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
+from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+class Unanswered(Exception):
+    """No whole answer came: a refused connection, a reset, a time-out, an answer cut off. It says which by the name of the error alone:
+    the words of a connection's error hold the presigned URL, with all that its signature gives away."""
 
 
 class Turn:
@@ -55,12 +63,15 @@ class Transport:
         )
 
     def send(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Status and body. Raises what botocore and urllib3 raise for a connection that fails, times out or ends too early."""
+        """Status and body. Raises Unanswered."""
         request = AWSRequest(method="GET", url=url, headers=headers, stream_output=True)
-        with TURN.given_up():
-            response = self._session.send(request.prepare())
-            # In one read: botocore's `content` puts the body together from small pieces.
-            return response.status_code, response.raw.read()
+        try:
+            with TURN.given_up():
+                response = self._session.send(request.prepare())
+                # In one read: botocore's `content` puts the body together from small pieces.
+                return response.status_code, response.raw.read()
+        except (HTTPClientError, StoreConnectionError, HTTPError) as error:
+            raise Unanswered(type(error).__name__) from None
 
     def close(self) -> None:
         self._session.close()

@@ -62,6 +62,10 @@ class Report:
     def figures(self) -> ReportFigures:
         return self._figures
 
+    def detail(self) -> str:
+        """For a line of progress."""
+        return f"{self._figures.files:,} of {len(self._manifest.files):,} files read, {self._figures.rows:,} rows"
+
     def batches(self) -> Generator[pa.RecordBatch, None, None]:
         """Every current object once, as schema `LISTED` (with versions, every version once, as schema `VERSIONS`), a few thousand rows a
         batch; one file at a time is on disk, in a folder of its

@@ -151,9 +151,13 @@ def _listed(batch: pa.RecordBatch, source_bucket: str, where: str, *, encoded: b
     keys = _filled(_values(batch, "key", pa.string(), where), "key", where)
     etags: Values = pc.utf8_trim(_values(batch, "etag", pa.string(), where), characters='"')
     _filled(etags.filter(pc.invert(of_versions["is_delete_marker"])) if of_versions else etags, "etag", where)
+    sizes = _values(batch, "size", pa.int64(), where)
+    negative = pc.less(sizes, pa.scalar(0))
+    if pc.any(negative).as_py():
+        raise Refused(f"{where}: a row does not parse: size is {_first(sizes, negative)}, expected a number of bytes")
     listed = {
         "key": decode_keys(keys, where) if encoded else keys,
-        "size": _values(batch, "size", pa.int64(), where),
+        "size": sizes,
         "last_modified": _times(batch, where),
         "etag": etags,
         "storage_class": _storage_classes(batch, where),

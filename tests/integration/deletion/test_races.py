@@ -37,9 +37,6 @@ SEED = int(os.environ.get("ORPHAN_PIPELINE_SEED") or SystemRandom().randrange(10
 SHARE = {"versioned": 0.4, "quarantine": 0.1}
 """Of the races, asked each way; in quarantine each takes half a dozen requests more."""
 
-ENOUGH_TO_MEET_ALL = 100
-"""Of fewer races, each of which is judged all the same, it is left to chance what they meet."""
-
 CHUNK = 8
 SOURCE = ReferenceSettings.model_validate(
     {"name": "documents", "database": "app", "table": "documents", "column": "data", "json_paths": ["$.attachments[*].url"],
@@ -117,12 +114,10 @@ def test_races(
     let_go = [key for key, deed in deeds.items() if deed == "referenced and let go" and any(used for _, used in answers.asked[key])]
     held = sum(line["outcome"] == "referenced_again" for line in lines.values())
     back = recheck.figures.brought_back
-    assert held == sum(recheck.figures.held.values())
-    if races >= ENOUGH_TO_MEET_ALL:
-        assert held
-        assert back
-        assert stood
-        assert let_go
+    assert held == sum(recheck.figures.held.values()) > 0
+    assert back
+    assert stood
+    assert let_go
     assert set(back.values()) <= {"restored", "newer", "deleted_again"}
     for key, line in lines.items():
         assert line["outcome"] != "deleted" or quarantine is None or line["copy"] is not None, key

@@ -31,14 +31,15 @@ Fault = Callable[[Answer], None]
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """`spoil(number, target)` gives the fault of the nth list request (from 0), or None. `spoilt` counts answers that a fault changed."""
+    """`spoil(number, target)` gives the fault of the nth list request (from 0), or None. `requests` counts those; `spoilt` the
+    answers that a fault changed."""
 
     daemon_threads = True
 
     def __init__(self, upstream: str, spoil: Callable[[int, str], Fault | None]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream, self.spoil, self.spoilt = urlsplit(upstream).netloc, spoil, 0
-        self._count, self._lock = 0, threading.Lock()
+        self.requests, self._lock = 0, threading.Lock()
         self.on_request: Callable[[str, Mapping[str, str]], None] = lambda target, headers: None
 
     @property
@@ -46,10 +47,10 @@ class FaultyProxy(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def fault_for(self, target: str) -> Fault | None:
-        if "list-type=2" not in target:
+        if "list-type=2" not in target and "?versions" not in target:
             return None
         with self._lock:
-            number, self._count = self._count, self._count + 1
+            number, self.requests = self.requests, self.requests + 1
             return self.spoil(number, target)
 
     def spoil_by(self, fault: Fault, answer: Answer) -> None:

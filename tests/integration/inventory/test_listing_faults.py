@@ -215,6 +215,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch, *, timeout: int = 60) -> None:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Listed:
     keys: list[str]
+    requests: int
     spoilt: int
     figures: InventoryFigures
     lines: list[str]
@@ -230,19 +231,21 @@ def listed(moto: ObjectStore, bucket: str, tmp_path: Path) -> Callable[..., List
         last: InventoryFigures | None = None,
         bucket: str = bucket,
         declared: str = WHOLE_BUCKET,
+        versions: bool = False,
     ) -> Listed:
         lines: list[str] = []
         with faulty_proxy(moto.endpoint, spoil) as proxy:
             figures = take_inventory(
                 dataclasses.replace(moto, endpoint=proxy.endpoint).client(),
                 bucket,
-                InventorySettings(concurrency=4),
+                InventorySettings(concurrency=4, versions=versions),
                 prefixes=[OwnedPrefix(path=declared)],
                 last=last,
                 folder=tmp_path,
                 report=lines.append,
             )
-        return Listed(sorted(map(str, pq.read_table(tmp_path / PART)["key"].to_pylist())), proxy.spoilt, figures, lines)
+        keys = sorted(map(str, pq.read_table(tmp_path / PART)["key"].to_pylist()))
+        return Listed(keys, proxy.requests, proxy.spoilt, figures, lines)
 
     return take
 
@@ -338,6 +341,59 @@ def test_a_page_of_folders_or_of_rows_that_others_write_does_not_come_in_the_pla
     assert found.figures.listing.retried == 1
 
 
+VERSIONS = sorted(key for key in KEYS[:90] for _ in range(2))
+
+
+@pytest.fixture(scope="module")
+def versioned(moto: ObjectStore) -> str:
+    client = filled(moto, "versions", [])
+    client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    for n, key in enumerate(VERSIONS):
+        if n % 4 == 3:
+            client.delete_object(Bucket="versions", Key=key)
+        else:
+            client.put_object(Bucket="versions", Key=key, Body=b"x")
+    return "versions"
+
+
+def without_a_version_to_go_on_from(answer: Answer) -> None:
+    answer.body = re.sub(rb"<NextVersionIdMarker>.*?</NextVersionIdMarker>", b"", answer.body)
+
+
+def without_a_place_to_go_on_from(answer: Answer) -> None:
+    answer.body = re.sub(rb"<IsTruncated>false", b"<IsTruncated>true", answer.body)
+    answer.body = re.sub(rb"<NextKeyMarker>.*?</NextKeyMarker>", b"", answer.body)
+
+
+OF_VERSIONS = [
+    cut_off,
+    cut_off_quietly,
+    empty,
+    reset,
+    slow_down,
+    error_in_a_good_answer,
+    without_a_version_to_go_on_from,
+    without_a_place_to_go_on_from,
+]
+
+
+@pytest.mark.parametrize("fault", OF_VERSIONS)
+def test_of_versions_too_all_are_listed_or_none(listed: Callable[..., Listed], versioned: str, fault: Fault) -> None:
+    def of_a_page(times: int | None) -> Callable[[int, str], Fault | None]:
+        left = itertools.count() if times is None else iter(range(times))
+
+        def spoil(_: int, target: str) -> Fault | None:
+            return fault if "max-keys=20" in target and "delimiter" not in target and next(left, None) is not None else None
+
+        return spoil
+
+    found = listed(of_a_page(2), bucket=versioned, versions=True)
+    assert (found.keys, found.spoilt) == (VERSIONS, 2)
+    assert (found.figures.total.objects, found.figures.noncurrent.objects, found.figures.delete_markers) == (45, 90, 45)
+    with pytest.raises(Refused, match=r"failed 4 times, last with .*: no inventory is made of part of a list"):
+        listed(of_a_page(None), bucket=versioned, versions=True)
+
+
 CUTS = ("a/0030", "b/0030")
 
 
@@ -361,6 +417,8 @@ def test_a_page_outside_of_its_range_is_found_and_the_bucket_listed_again_withou
     found = listed(only(fault, "start-after=a%2F0030"), last=last)
     assert found.keys == KEYS
     assert found.spoilt == asked
+    assert found.figures.listing is not None
+    assert found.figures.listing.requests == found.requests, "both times it was listed"
     assert words in found.lines[-2]
     assert "listing again, cut by folders only" in found.lines[-2]
 

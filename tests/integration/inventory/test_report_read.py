@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
 from report_writer import FORMATS, Version, put_report
@@ -12,8 +13,12 @@ from report_writer import FORMATS, Version, put_report
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import LISTED
+from orphan_pipeline.inventory.prefixes import OwnedPrefix
 from orphan_pipeline.inventory.reports.manifest import report_folder
 from orphan_pipeline.inventory.reports.report import Report, read_report
+from orphan_pipeline.inventory.snapshot import PART, InventoryFigures
+from orphan_pipeline.inventory.take import take_inventory
+from orphan_pipeline.settings.model import InventorySettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -85,6 +90,7 @@ def test_every_object_of_every_file_is_listed_exactly_once(client: "S3Client", i
         (version.key, version.size, version.last_modified, version.etag, version.storage_class) for file in FILES for version in file
     ]
     data = client.list_objects_v2(Bucket=inv, Prefix=f"{FOLDER}data/")["Contents"]
+    assert report.detail() == "3 of 3 files read, 701 rows"
     figures = report.figures
     assert (figures.files, figures.bytes) == (3, sum(entry["Size"] for entry in data))
     assert (figures.rows, figures.noncurrent, figures.delete_markers) == (701, 0, 0)
@@ -312,3 +318,50 @@ def test_an_empty_bucket_has_an_empty_report(client: "S3Client", inv: str, tmp_p
 def test_a_bucket_that_is_not_there_is_the_stores_own_error(client: "S3Client", tmp_path: Path) -> None:
     with pytest.raises(ClientError, match="NoSuchBucket"):
         _report(client, f"s3://no-such-bucket/{FOLDER}", tmp_path)
+
+
+def taken(
+    client: "S3Client",
+    inv: str,
+    source: str,
+    folder: Path,
+    *,
+    files: list[list[Version]],
+    lines: list[str],
+    last: InventoryFigures | None = None,
+) -> InventoryFigures:
+    key = _put(client, inv, "Parquet", files=files, source_bucket=source, stamp=datetime.now(UTC) - timedelta(hours=1))
+    asked = {"from": "s3_inventory", "manifest": f"s3://{inv}/{key}", "max_age": "2h"}
+    return take_inventory(
+        client,
+        source,
+        InventorySettings.model_validate(asked),
+        prefixes=[OwnedPrefix(path="uploads/")],
+        last=last,
+        folder=folder,
+        report=lines.append,
+    )
+
+
+@BOTH
+def test_a_report_becomes_the_snapshot(client: "S3Client", inv: str, make_bucket: Any, store: ObjectStore, tmp_path: Path) -> None:
+    lines: list[str] = []
+    source = make_bucket(store)
+    figures = taken(client, inv, source, tmp_path, files=FILES, lines=lines)
+    written = pq.read_table(tmp_path / PART)
+    rows = sorted(tuple(row.values()) for row in written.select(LISTED.names).to_pylist())
+    assert rows == sorted((one.key, one.size, one.last_modified, one.etag, one.storage_class) for file in FILES for one in file)
+    assert set(written["prefix"].to_pylist()) == {"uploads/"}
+    assert (figures.total.objects, figures.listing) == (701, None)
+    assert figures.started_at < figures.store_clock - timedelta(minutes=59)
+    assert lines[-1].startswith("inventory: 701 keys in ")
+
+
+def test_an_object_that_a_report_names_twice_leaves_no_inventory(
+    client: "S3Client", inv: str, make_bucket: Any, store: ObjectStore, tmp_path: Path
+) -> None:
+    """S3 promises of a report that it is right in the end."""
+    twice = [FILES[0], [Version(key="uploads/last"), Version(key="uploads/last", size=2)]]
+    with pytest.raises(Refused, match="the report names 'uploads/last' twice, expected each object once") as refused:
+        taken(client, inv, make_bucket(store), tmp_path, files=twice, lines=[])
+    assert "\n" not in str(refused.value)

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from threading import Lock, active_count
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -623,3 +625,36 @@ def test_every_version_exactly_once(versions: dict[str, int], page: int, cuts: l
         return
     assert sorted(found) == sorted(store.rows)
     assert sum(piece.objects for piece in lister.figures().pieces) == len(store.rows)
+
+
+def test_a_version_that_a_page_leaves_out_is_found_where_the_store_begins_with_the_key_it_was_asked_after() -> None:
+    """Asked for one row after a cut, such a store names the key of the cut itself."""
+    store = Versions({f"k{n:03d}": 2 for n in range(60)}, page=10, after_is_included=True)
+    first = iter([True])
+
+    def spoil(question: Question, page: Page) -> Page:
+        if (question.after, question.token, question.most) == ("k020", None, None) and next(first, False):
+            page = replace(page, objects=page.objects.filter(pc.not_equal(page.objects["key"], pa.scalar("k021"))))
+        return page
+
+    spoilt = Answering(store, spoil)  # type: ignore[arg-type]
+    lister = Lister(spoilt, "b", concurrency=3, in_order=True, cuts=("k020", "k040"), versions=True)  # type: ignore[arg-type]
+    with pytest.raises(LeftOut, match="the list left out 'k021', which the store names now"):
+        deque(lister.batches(), maxlen=0)
+
+
+@pytest.mark.parametrize("folder", ["u/a", "u/a/b/", "b/", "u/", "u//x/"])
+def test_what_is_no_folder_just_below_the_prefix_is_not_believed(folder: str) -> None:
+    """Objects below it would be listed twice, or not at all."""
+    page = Page(objects=batch_of([]), common_prefixes=(folder,), truncated=False, next_token=None, fast=True)
+    with pytest.raises(BrokenPage, match="as a folder below the prefix"):
+        answering(page, Question(prefix="u/"))
+
+
+def test_half_a_place_to_go_on_from_is_not_believed() -> None:
+    """The rest of the versions of that key would be passed over. A store that ends its pages between keys says no more."""
+    store = Versions({"a": 3, "b": 1}, page=2, after_is_included=False)
+    page = store.ask(Question())
+    with pytest.raises(BrokenPage, match="and not after which version of it"):
+        answering(replace(page, next_token=("a", "")), Question())
+    assert answering(page, Question()) is page
