@@ -14,7 +14,7 @@ from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.requests import delete_one, delete_one_looked_at, delete_together, leave_alone, send_chunk
 from orphan_pipeline.deletion.sending import Sending
 from orphan_pipeline.deletion.settle import settle
-from orphan_pipeline.deletion.wire import quickened
+from orphan_pipeline.deletion.wire.quickened import quickened
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -24,7 +24,7 @@ from orphan_pipeline.deletion.preflight import Versioning
 from orphan_pipeline.deletion.requests import UNREADABLE, ask_together, of_whole_request, send_chunk
 from orphan_pipeline.deletion.sending import Sending
 from orphan_pipeline.deletion.settle import BY_LOOKING
-from orphan_pipeline.deletion.wire import quickened
+from orphan_pipeline.deletion.wire.quickened import quickened
 from orphan_pipeline.errors import Refused
 
 if TYPE_CHECKING:

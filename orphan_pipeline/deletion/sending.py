@@ -8,7 +8,7 @@ from time import monotonic
 from orphan_pipeline.deletion.ledger import Answer, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.requests import MAYBE_DONE, TOO_BUSY, TRY_AGAIN, tried_until_done
-from orphan_pipeline.deletion.wire import seconds_on_the_wire
+from orphan_pipeline.deletion.wire.deletes import seconds_on_the_wire
 
 NO_ANSWER = Answer("failed", code="NoAnswer")
 OPEN, DOUBTFUL = TRY_AGAIN | {NO_ANSWER.code}, MAYBE_DONE | {NO_ANSWER.code}

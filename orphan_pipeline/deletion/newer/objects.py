@@ -17,7 +17,7 @@ from orphan_pipeline.deletion.ledger import GONE, NO_MARKER, Answer, Planned
 from orphan_pipeline.deletion.looking import Current
 from orphan_pipeline.deletion.requests import remove_every_marker
 from orphan_pipeline.deletion.standing import current_of
-from orphan_pipeline.deletion.wire import quickened
+from orphan_pipeline.deletion.wire.quickened import quickened
 from orphan_pipeline.errors import Refused
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from orphan_pipeline.deletion.newer.objects import hides_newer
 from orphan_pipeline.deletion.requests import ATTEMPTS_TO_REMOVE, TRY_AGAIN, remove_every_marker
 from orphan_pipeline.deletion.standing import current_etags, current_of
 from orphan_pipeline.deletion.undo.outcomes import Line, Restored, Result
-from orphan_pipeline.deletion.wire import quickened
+from orphan_pipeline.deletion.wire.quickened import quickened
 from orphan_pipeline.errors import Refused
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY
-from orphan_pipeline.deletion.wire import parsed, quickened, serialised
+from orphan_pipeline.deletion.wire.deletes import parsed, serialised
+from orphan_pipeline.deletion.wire.quickened import quickened
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: not XML_CANNOT_CARRY.search(text))
 OBJECTS = st.lists(

@@ -27,15 +27,13 @@ KINDS = {"Deleted": "Deleted", "Error": "Errors"}
 _ON_THE_WIRE = threading.local()
 
 
-def quickened(client: "S3Client") -> "S3Client":
-    """The same client, whose `delete_objects` takes and gives what it did before. May be called again."""
+def quicken_deletes(client: "S3Client") -> None:
     events: Any = client.meta.events
     events.register_last("before-parameter-build.s3.DeleteObjects", _take_objects, unique_id=f"{OURS}-take")
     events.register_last("before-call.s3.DeleteObjects", _give_body, unique_id=f"{OURS}-give")
     events.register_first("before-send.s3.DeleteObjects", _note_sent, unique_id=f"{OURS}-sent")
     # A wildcard in the service's place comes before botocore's own handler, which parses every body to see whether it is an error.
     events.register("before-parse.*.DeleteObjects", _read_answer, unique_id=f"{OURS}-read")
-    return client
 
 
 def serialised(objects: Sequence[Mapping[str, str]], *, quiet: bool) -> bytes | None:
