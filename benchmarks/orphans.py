@@ -89,12 +89,15 @@ PUBLISH = """
 import sys
 from pathlib import Path
 from orphan_pipeline.lake.layout import Lake
+from orphan_pipeline.orphans.binding import inventory_binding, references_binding, write_made_by
 from orphan_pipeline.orphans.publish import publish_sweep
 from orphan_pipeline.settings.load import load_settings
 settings = load_settings(Path(sys.argv[1]))
 lake = Lake(settings.lake).bucket("bench")
 for sweep_id in sys.argv[3:]:
     lake.sweep(sweep_id).manifest.unlink(missing_ok=True)
+    write_made_by(lake.sweep(sweep_id).stage("inventory"), inventory_binding(settings.buckets["bench"]))
+    write_made_by(lake.sweep(sweep_id).stage("references"), references_binding(settings.buckets["bench"], settings.databases))
     manifest = publish_sweep(lake.sweep(sweep_id), name="bench", lake=lake, settings=settings.buckets["bench"],
                              databases=settings.databases, reports=(), report=lambda line: None, memory_bytes=int(sys.argv[2]) or None)
 print(manifest.orphans.objects)

@@ -46,7 +46,7 @@ def _bucket_definitions(name: str, bucket: BucketSettings, settings: Settings) -
     stages = dg.Definitions(
         assets=[
             inventory_snapshot(name, bucket),
-            referenced_keys(name, bucket),
+            referenced_keys(name, settings),
             dangling_references(name, bucket, memory_bytes=settings.memory_limit),
             orphan_set(name, settings),
             deleted_objects(name, bucket, settings.databases, settings.schedule),

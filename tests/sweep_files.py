@@ -17,6 +17,7 @@ from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES, BucketLake, SweepFolder
 from orphan_pipeline.orphans.acceptance import gates_of
 from orphan_pipeline.orphans.approvals import approve
+from orphan_pipeline.orphans.binding import inventory_binding, references_binding, write_made_by
 from orphan_pipeline.orphans.dangling import write_dangling
 from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest
 from orphan_pipeline.orphans.pauses import with_what_is_missed
@@ -77,6 +78,7 @@ def publish(
     gone: Sequence[str] = (),
     started_at: datetime | None = None,
     settings: BucketSettings | None = None,
+    read_by: BucketSettings | None = None,
     sources: Sequence[str] = ("documents",),
     databases: dict[str, DatabaseSettings] = DATABASES,
     baseline: bool = True,
@@ -89,7 +91,8 @@ def publish(
     """A whole sweep of a bucket that holds `orphans` and `referenced`, whose databases name `referenced` and `gone`. Where no sweep was
     accepted before, it is approved as the `baseline`, as an operator would, and nothing else about it. Without `inventory` the
     sweep has one already. With `derived`, `gone` are keys that were made by a template; `globs` are
-    templates of every source; `system_identifier` is of the database."""
+    templates of every source; `system_identifier` is of the database; `read_by` are the settings by which references were read, where they
+    are others."""
     at = started_at or datetime.now(UTC)
     settings = settings or bucket_settings()
     sweep = lake.sweep(sweep_id)
@@ -103,6 +106,7 @@ def publish(
         ReferenceFigures,
         _reference_figures(at + timedelta(seconds=1), count, sources, globs, system_identifier),
     )
+    write_made_by(sweep.stage("references"), references_binding(read_by or settings, databases))
     with sweep.writing("dangling") as folder:
         dangling = with_what_is_missed(lake, sweep, write_dangling(sweep, folder), at=at, undo_window=settings.deletion.undo_window)
         write_document(folder / FIGURES, DanglingFigures, dangling)
@@ -126,6 +130,7 @@ def take_inventory(
             report=lambda line: None,
         )
         write_document(folder / FIGURES, InventoryFigures, figures)
+        write_made_by(folder, inventory_binding(settings or bucket_settings()))
 
 
 def listed(keys: Sequence[str], *, last_modified: datetime) -> pa.RecordBatch:

@@ -10,6 +10,7 @@ from orphan_pipeline.inventory.snapshot import INVENTORY, InventoryFigures
 from orphan_pipeline.inventory.take import take_inventory
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
+from orphan_pipeline.orphans.binding import inventory_binding, write_made_by
 from orphan_pipeline.orphans.manifest import latest_manifest
 from orphan_pipeline.resources.bucket import BucketResource
 from orphan_pipeline.settings.model import BucketSettings
@@ -48,6 +49,7 @@ def inventory_snapshot(name: str, settings: BucketSettings) -> dg.AssetsDefiniti
                     report=context.log.info,
                 )
                 write_document(folder / FIGURES, InventoryFigures, figures)
+                write_made_by(folder, inventory_binding(settings))
             could_undo, undo = undo_foreseen(resource.get_client(), settings)
         if not could_undo and settings.deletion.mode != "dry_run":
             context.log.warning("undo: %s; deletion will be refused", undo)

@@ -10,17 +10,19 @@ from orphan_pipeline.assets.shell import bucket_lake, one_line_failures, sweep_i
 from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
+from orphan_pipeline.orphans.binding import references_binding, write_made_by
 from orphan_pipeline.orphans.manifest import latest_manifest
 from orphan_pipeline.references.incremental import Previous
 from orphan_pipeline.references.schema import REFERENCES
 from orphan_pipeline.references.snapshot import PART, ReferenceFigures, SourceFigures, snapshot_references
 from orphan_pipeline.references.told import with_keys_told
 from orphan_pipeline.resources.databases import DatabaseResource
-from orphan_pipeline.settings.model import BucketSettings
+from orphan_pipeline.settings.model import Settings
 
 
-def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
+def referenced_keys(name: str, whole: Settings) -> dg.AssetsDefinition:
     names = Names(name)
+    settings = whole.buckets[name]
     databases = sorted({reference.database for reference in settings.references if reference.of_postgres})
 
     @dg.asset(
@@ -55,6 +57,7 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
                 )
                 figures = with_keys_told(figures, [str(folder / PART)], [prefix.path for prefix in settings.prefixes], spill_under=folder)
                 write_document(folder / FIGURES, ReferenceFigures, figures)
+                write_made_by(folder, references_binding(settings, whole.databases))
         before = {} if last is None else {source.name: source for source in last.references.sources}
         for source in figures.sources:
             context.log.info(_line(source, before.get(source.name)))

@@ -13,9 +13,10 @@ from orphan_pipeline.gates.gate import Gate
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.acceptance import gates_of
 from orphan_pipeline.orphans.approvals import still_closed
+from orphan_pipeline.orphans.binding import binding
 from orphan_pipeline.orphans.manifest import Manifest, PlanEntry, read_manifests
 from orphan_pipeline.orphans.pauses import refuse_if_paused
-from orphan_pipeline.orphans.plans import binding, find_plan, refuse_unless_bound
+from orphan_pipeline.orphans.plans import find_plan, refuse_unless_bound
 from orphan_pipeline.orphans.summary import approval_command
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
 

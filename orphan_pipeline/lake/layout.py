@@ -1,6 +1,7 @@
 """Where everything lies in the lake: the one module that knows its paths (SPEC section 6).
 
-    {bucket}/sweeps/{sweep_id}/{inventory,references,dangling,orphans}/   each with its Parquet and a stage.json
+    {bucket}/sweeps/{sweep_id}/{inventory,references,dangling,orphans}/   each with its Parquet and a stage.json;
+                                                                          the first two with settings.json
     {bucket}/sweeps/{sweep_id}/lookup/                                    forms of the references, written with the orphans
     {bucket}/sweeps/{sweep_id}/manifest.json                             written last: without it the sweep does not exist
     {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet), {run_id}.run.json

@@ -3,7 +3,6 @@ that is expired, edited, meant for something else, or superseded before it began
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,24 +13,10 @@ from orphan_pipeline import digests
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import sha256_of
 from orphan_pipeline.lake.layout import SweepFolder
+from orphan_pipeline.orphans.binding import differences
 from orphan_pipeline.orphans.manifest import Manifest, PlanEntry
-from orphan_pipeline.settings.databases import RATES
-from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
 
 DIGEST_VERSION = 1
-
-
-def binding(bucket: BucketSettings, databases: dict[str, DatabaseSettings]) -> dict[str, Any]:
-    """What decides what is deleted, as JSON: bucket, endpoint, region, prefixes, protect, references and their databases, safety.
-    Not rates, not hooks, not the mode: changing those leaves a plan as good as it was. Secrets appear as the names of their variables."""
-    bound: dict[str, Any] = bucket.model_dump(
-        mode="json",
-        include={"bucket", "endpoint", "region", "inventory", "prefixes", "protect", "references", "safety"},
-    )
-    del bound["inventory"]["concurrency"]
-    named = sorted({reference.database for reference in bucket.references if reference.of_postgres})
-    bound["databases"] = {name: databases[name].model_dump(mode="json", exclude=set(RATES)) for name in named}
-    return bound
 
 
 def plan_digest(
@@ -80,7 +65,7 @@ def refuse_unless_bound(
     name = f"plan {plan.digest[:12]} of {plan.prefix}"
     if now >= manifest.expires_at:
         raise Refused(f"{name} expired at {manifest.expires_at:%Y-%m-%d %H:%M} UTC: run a new sweep")
-    changed = sorted(_differences(manifest.binding, bound_now))
+    changed = sorted(differences(manifest.binding, bound_now))
     if changed:
         raise Refused(f"{name} was made under other settings ({', '.join(changed)} changed since): run a new sweep")
     file = folder.root / plan.file
@@ -116,11 +101,3 @@ def find_plan(manifests: list[Manifest], digest: str) -> tuple[Manifest, PlanEnt
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _differences(before: object, now: object, path: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in before.keys() | now.keys():
-            yield from _differences(before.get(name), now.get(name), f"{path}.{name}" if path else name)
-    elif before != now:
-        yield path

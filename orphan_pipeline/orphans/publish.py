@@ -18,6 +18,7 @@ from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import BucketLake, SweepFolder
 from orphan_pipeline.orphans.acceptance import gate_limits, history_before, last_accepted
 from orphan_pipeline.orphans.ages import AgeFigures, measure_ages
+from orphan_pipeline.orphans.binding import binding, inventory_binding, references_binding, refuse_unless_made_by
 from orphan_pipeline.orphans.cutoff import ClockReading, frozen_cutoff
 from orphan_pipeline.orphans.manifest import (
     MANIFEST_VERSION,
@@ -27,7 +28,7 @@ from orphan_pipeline.orphans.manifest import (
     PrefixFigures,
     read_manifests,
 )
-from orphan_pipeline.orphans.plans import binding, plan_digest, sweep_digest
+from orphan_pipeline.orphans.plans import plan_digest, sweep_digest
 from orphan_pipeline.orphans.snapshot import HoldLimits, OrphanFigures, write_orphan_set
 from orphan_pipeline.references.snapshot import ReferenceFigures
 from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings, Strip
@@ -79,10 +80,13 @@ def publish_sweep(
     report: Callable[[str], None],
     memory_bytes: int | None = None,
 ) -> Manifest:
-    """Writes the orphan set and then the manifest. Raises Refused when a snapshot is missing or clocks disagree."""
+    """Writes the orphan set and then the manifest. Raises Refused when a snapshot is missing or was made by other settings than these, or
+    when clocks disagree."""
     inventory = sweep.figures("inventory", InventoryFigures)
     references = sweep.figures("references", ReferenceFigures)
     dangling = sweep.figures("dangling", DanglingFigures)
+    refuse_unless_made_by(sweep, "inventory", inventory_binding(settings))
+    refuse_unless_made_by(sweep, "references", references_binding(settings, databases))
     cutoff = _cutoff(inventory, references, settings)
     earlier = read_manifests(lake)
     store = (settings.bucket, settings.endpoint)
@@ -151,7 +155,8 @@ def _manifest(
     settings: BucketSettings,
     bound: dict[str, Any],
 ) -> Manifest:
-    expires_at = published_at + settings.safety.plan_expiry
+    # Not from the publication: that may be the retry of a run whose references were read long ago.
+    expires_at = references.snapshot_at + settings.safety.plan_expiry
     plans = {
         prefix: PlanEntry(
             prefix=prefix,

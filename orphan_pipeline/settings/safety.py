@@ -45,7 +45,7 @@ class SafetySettings(Part):
         description="The gate on bands of ages: how far the share of orphans in a band may lie above the share among all older objects.",
     )
     plan_expiry: Annotated[timedelta, DurationRange(at_least=timedelta(minutes=1), at_most=timedelta(days=30))] = Field(
-        default=timedelta(hours=72), description="How long after its sweep a plan can still be executed."
+        default=timedelta(hours=72), description="How long after its sweep read the references a plan can still be executed."
     )
 
     def flags(self) -> tuple[str, ...]:

@@ -27,6 +27,15 @@ def test_a_retry_from_failure_goes_on_with_the_same_sweep(dev: Dev) -> None:
     listed = sorted((path.name, path.stat().st_mtime_ns) for path in inventory.iterdir())
     dev.world.run_sql("ALTER TABLE elsewhere RENAME TO documents")
 
+    written = dev.world.file.read_text()
+    assert written.count("- kept/") == 1
+    dev.world.file.write_text(written.replace("- kept/", "- other/"))
+    edited = dev.ask(RETRY, given={"parentRunId": run_id, "strategy": "FROM_FAILURE"})
+    assert dev.ended(edited["run"]["runId"]) == "FAILURE", "what was listed by other prefixes comes into no plan"
+    assert _swept(dev) == [inventory.parent]
+    assert not (inventory.parent / "manifest.json").exists()
+    dev.world.file.write_text(written)
+
     retry = dev.ask(RETRY, given={"parentRunId": run_id, "strategy": "FROM_FAILURE"})
     assert retry["run"]["rootRunId"] == run_id
     assert dev.ended(retry["run"]["runId"]) == "SUCCESS"

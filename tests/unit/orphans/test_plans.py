@@ -12,8 +12,9 @@ from sweep_files import DATABASES, bucket_settings, publish
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.binding import binding
 from orphan_pipeline.orphans.manifest import DanglingFigures, Manifest, PlanEntry
-from orphan_pipeline.orphans.plans import binding, find_plan, plan_digest, refuse_unless_bound, sweep_digest
+from orphan_pipeline.orphans.plans import find_plan, plan_digest, refuse_unless_bound, sweep_digest
 from orphan_pipeline.settings.model import DatabaseSettings
 
 SOURCE = {"name": "documents", "database": "app", "sql": "SELECT key FROM documents"}
