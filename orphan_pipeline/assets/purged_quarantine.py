@@ -39,6 +39,7 @@ def purged_quarantine(name: str, settings: BucketSettings) -> dg.AssetsDefinitio
             refuse_if_paused(lake)  # what is missed may have to come back from here, however long that takes
             totals = purge(
                 client,
+                settings.bucket,
                 lake=lake,
                 undo_window=settings.deletion.undo_window,
                 now=datetime.now(UTC),
@@ -51,6 +52,7 @@ def purged_quarantine(name: str, settings: BucketSettings) -> dg.AssetsDefinitio
         metadata: dict[str, dg.MetadataValue[Any] | int] = {
             **table_metadata(files, PURGED, folder=str(folder), rows=totals.purged.objects + totals.failed.objects),
             "outcomes": amounts_metadata({"purged": totals.purged, "failed": totals.failed}, first="outcome"),
+            "copies_kept": totals.kept,
             "uploads_aborted": totals.uploads,
             "plans_left_for_next_time": totals.busy,
         }

@@ -58,6 +58,9 @@ LEDGER = pa.schema(
 PLAN = "plan.json"
 RUN = ".run.json"
 GONE = ("deleted", "unknown")
+LEFT_STANDING = ("failed", "referenced_again", "held")
+"""It stood when this was recorded. What is `changed` or `missing` was replaced or deleted by the application."""
+
 NO_MARKER = (None, "null", "")
 """What a store answers when versioning is off or suspended (SeaweedFS and S3 give the marker the id `null`: the object is lost)."""
 

@@ -14,6 +14,7 @@ from deletion_helpers import Standing
 
 from orphan_pipeline.deletion.ledger import GONE, Answer, Planned
 from orphan_pipeline.deletion.recheck.guard import Recheck
+from orphan_pipeline.deletion.sending import NOT_SENT
 from orphan_pipeline.deletion.settle import BY_LOOKING
 from orphan_pipeline.elapsed import elapsed
 from orphan_pipeline.references.recheck.asking import Asked, Asker
@@ -254,10 +255,10 @@ def judge(
             must_stand.append(key)
         elif key in application.deleted:
             assert own.current is None, what
-        elif line is None or line["code"] == "NotSent":
+        elif line is None or line["code"] == NOT_SENT.code:
             assert own.current == one.etag, what
         wrote_anew = own.current is not None and deed.startswith(("overwritten", "uploaded"))
-        if line is None or line["code"] == "NotSent":
+        if line is None or line["code"] == NOT_SENT.code:
             assert not ours or wrote_anew, what
             continue
         outcome, let_go = line["outcome"], answers.before[key]
