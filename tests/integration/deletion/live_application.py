@@ -163,6 +163,15 @@ def answers_of(lines: Iterable[str]) -> Answers:
     return found
 
 
+def let_go_by_requests(lines: Iterable[str]) -> set[str]:
+    """Of what `spy` wrote in one run: the keys that may have been sent to the store."""
+    found: set[str] = set()
+    for told in map(json.loads, lines):
+        if "request" in told:
+            found |= {*told["keys"]} - {*told["in_use"], *told["unsure"]}
+    return found
+
+
 def spy(patch: Callable[[object, str, object], None], write: Callable[[str], object]) -> None:
     """From now on every answer is written down before it is used, and the latest answer about each key of a chunk before the chunk may go,
     and before each of its requests, whatever the re-check makes of it."""
