@@ -154,7 +154,13 @@ def restore_lines(
     write_results(file, lines, [ASKED] * len(lines))
     # `unknown` may be the application's own delete: it is only brought back when somebody says so.
     sure = [line for line in lines if line["outcome"] == "deleted" or include_unknown]
-    found = dict(zip((line["key"] for line in sure), bring_back(client, bucket, sure, pool, named=named), strict=True))
+    found = dict(
+        zip(
+            (line["key"] for line in sure),
+            bring_back(client, bucket, sure, pool, named=named, include_unknown=include_unknown),
+            strict=True,
+        )
+    )
     results = [found.get(line["key"], Result("unknown")) for line in lines]
     write_results(file, lines, results)
     return results
