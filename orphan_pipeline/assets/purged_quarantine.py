@@ -1,7 +1,6 @@
 """The asset `purged_quarantine`: what was removed from quarantine after the undo window. The work is in
 orphan_pipeline.deletion.quarantine.purge."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -10,6 +9,8 @@ from orphan_pipeline.assets.guards import leased_alone
 from orphan_pipeline.assets.names import LAKE, Names
 from orphan_pipeline.assets.shell import amounts_metadata, bucket_lake, one_line_failures, table_metadata
 from orphan_pipeline.deletion.quarantine.purge import PURGED, purge
+from orphan_pipeline.inventory.clock import store_time
+from orphan_pipeline.orphans.cutoff import ClockReading, time_at_least
 from orphan_pipeline.orphans.pauses import refuse_if_paused
 from orphan_pipeline.resources.bucket import BucketResource
 from orphan_pipeline.settings.model import BucketSettings
@@ -37,11 +38,13 @@ def purged_quarantine(name: str, settings: BucketSettings) -> dg.AssetsDefinitio
             leased_alone(client, settings, lake=lake, purpose="purge", run_id=context.run.run_id, report=context.log.info) as lease,
         ):
             refuse_if_paused(lake)  # what is missed may have to come back from here, however long that takes
+            clock = store_time(client, settings.bucket)
             totals = purge(
                 client,
+                settings.bucket,
                 lake=lake,
                 undo_window=settings.deletion.undo_window,
-                now=datetime.now(UTC),
+                now=time_at_least(ClockReading("the store", clock.store, clock.host)),
                 purge_id=context.run.run_id,
                 go_on=lease.check,
                 report=context.log.info,
@@ -51,6 +54,7 @@ def purged_quarantine(name: str, settings: BucketSettings) -> dg.AssetsDefinitio
         metadata: dict[str, dg.MetadataValue[Any] | int] = {
             **table_metadata(files, PURGED, folder=str(folder), rows=totals.purged.objects + totals.failed.objects),
             "outcomes": amounts_metadata({"purged": totals.purged, "failed": totals.failed}, first="outcome"),
+            "copies_kept": totals.kept,
             "uploads_aborted": totals.uploads,
             "plans_left_for_next_time": totals.busy,
         }

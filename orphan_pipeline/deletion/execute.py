@@ -21,6 +21,7 @@ from orphan_pipeline.deletion.ledger import GONE, NO_MARKER, Answer, Ledger, Led
 from orphan_pipeline.deletion.newer.objects import NewerObjects
 from orphan_pipeline.deletion.noted import NotedChunks, read_noted, write_noted
 from orphan_pipeline.deletion.pace.pace import Interrupted, Pace
+from orphan_pipeline.deletion.sending import may_still_go
 from orphan_pipeline.deletion.stopping import Limits, Stop
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.columns import TIME
@@ -74,7 +75,7 @@ class Pretending:
         return [Answer("would_delete")] * len(planned)
 
     def as_left(self, planned: Sequence[Planned], held: Mapping[str, Answer]) -> Mapping[str, Answer]:
-        return held
+        return {}
 
     def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         """There is nothing to see."""
@@ -259,8 +260,11 @@ class _Execution:
         known = self.ledger.kept(number)
         unsettled = self.ledger.intent(number) is not None
         held = held_by([partial(guard.before, number) for guard in self.guards], [one for one in planned if one.key not in known])
-        if unsettled and held:  # an earlier run may have made them go before anybody held them
-            held |= self.deleter.as_left([one for one in planned if one.key in held], held)
+        if unsettled and held:
+            # An earlier run may have made them go before anybody held them, and what stands the store may yet take by that run's request,
+            # however old the intent: it is of the first run that began the chunk, and before hours of copying.
+            standing = {key: may_still_go(answer) for key, answer in held.items()}
+            held |= self.deleter.as_left([one for one in planned if one.key in held], standing)
         self.ledger.intend(number, run_id=self.run_id, at=datetime.now(UTC))
         try:
             sent = [one for one in planned if one.key not in held]

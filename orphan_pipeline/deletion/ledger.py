@@ -14,8 +14,8 @@ ended (ending.py).
 | missing | it was gone already |
 | failed | the store refused; code says how |
 | unknown | gone, with a marker that may be ours or the application's: counted, never restored unasked |
-| referenced_again | asked again right before it was to go, a database needed it: left alone; code names the source |
-| held | a hook held it back: left alone; code is its reason |
+| referenced_again | asked again right before it was to go, a database needed it: left alone; code names the source, or is `MayStillGo` |
+| held | a hook held it back: left alone; code is its reason, or `MayStillGo` (sending.py) |
 """
 
 import fcntl
@@ -58,6 +58,9 @@ LEDGER = pa.schema(
 PLAN = "plan.json"
 RUN = ".run.json"
 GONE = ("deleted", "unknown")
+LEFT_STANDING = ("failed", "referenced_again", "held")
+"""It stood when this was recorded. What is `changed` or `missing` was replaced or deleted by the application."""
+
 NO_MARKER = (None, "null", "")
 """What a store answers when versioning is off or suspended (SeaweedFS and S3 give the marker the id `null`: the object is lost)."""
 

@@ -1,7 +1,7 @@
 """What stands under a key right now, object or delete marker, as the store itself says."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -29,13 +29,14 @@ begin with `k` comes first, the next page begins beyond `k`, and its versions ap
 class Current:
     """`etag` of the current object, or `marker`, the version id of the delete marker that hides the key; neither: nothing is there.
     `behind`: the ETag of the newest version under the marker, if it was looked for and is there, `behind_at` its LastModified. `markers`:
-    every delete marker that was found on the way, current or not."""
+    every delete marker that was found on the way, current or not; `above`: those that are newer than what they hide, by the second."""
 
     etag: str | None = None
     marker: str | None = None
     behind: str | None = None
     behind_at: datetime | None = None
     markers: frozenset[str] = frozenset()
+    above: frozenset[str] = frozenset()
 
 
 def look(client: "S3Client", bucket: str, key: str) -> Current:
@@ -55,16 +56,21 @@ def look_behind(client: "S3Client", bucket: str, key: str) -> Current:
     """A listing of the key's versions, newest first: also says what a marker hides. One request, unless the key has very many versions
     or, on a store that does not list in byte order, many other keys begin with it."""
     marker = behind = at = None
-    markers: frozenset[str] = frozenset()
+    markers: dict[str, datetime] = {}
     for entry, is_marker in versions_of(client, bucket, key):
         if is_marker:
-            markers |= {entry["VersionId"]}
+            markers[entry["VersionId"]] = entry["LastModified"]
             marker = entry["VersionId"] if entry["IsLatest"] else marker
         elif behind is None:
             behind, at = entry["ETag"].strip('"'), entry["LastModified"]
             if entry["IsLatest"]:
-                return Current(etag=behind, markers=markers)
-    return Current(marker=marker, behind=behind, behind_at=at, markers=markers)
+                return Current(etag=behind, markers=frozenset(markers))
+    return Current(marker=marker, behind=behind, behind_at=at, markers=frozenset(markers), above=newer_than(at, markers))
+
+
+def newer_than(at: datetime | None, markers: Mapping[str, datetime]) -> frozenset[str]:
+    """Of these delete markers, id and LastModified, those that surely came later: a store may tell times in whole seconds."""
+    return frozenset(marker for marker, made_at in markers.items() if at is None or made_at > at)
 
 
 def versions_of(client: "S3Client", bucket: str, key: str) -> Iterator[tuple[Any, bool]]:

@@ -100,7 +100,7 @@ class VersionDeleter:
         exact = _ExactVersions(client=self._client, once=self._once, bucket=self._bucket, ids=ids, pool=self._pool)
         standing = [one for one in opened if one.key in ids]
         sending = Sending(pace=self._pace, ask=partial(exact.asked, hold=hold), settle=exact.settled)
-        known |= dict(zip((one.key for one in standing), sending.answers(standing, again=False, known=known), strict=True))
+        known |= dict(zip((one.key for one in standing), sending.answers(standing, again=unsettled, known=known), strict=True))
         return [known[one.key] for one in planned]
 
     def as_left(self, planned: Sequence[Planned], held: Mapping[str, Answer]) -> Mapping[str, Answer]:
@@ -142,7 +142,7 @@ class _ExactVersions:
         return send_chunk(planned, together=unless_held(hold, self._together), alone=alone_unless_held(hold, self._alone))
 
     def settled(self, planned: Sequence[Planned]) -> dict[str, Answer]:
-        """The version was found by this run, and its id is never used again: if it is gone, this run asked for it."""
+        """The version was found by this run, and its id is never used again: if it is gone, this run asked for it, or a killed one had."""
         gone = self.pool.map(self._gone, planned)
         return {one.key: DELETED for one, is_gone in zip(planned, gone, strict=True) if is_gone}
 

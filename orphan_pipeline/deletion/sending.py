@@ -2,7 +2,7 @@
 acted on it, what it did is looked up first, and only what still stands is asked to go once more."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from orphan_pipeline.deletion.ledger import Answer, Planned
@@ -12,11 +12,16 @@ from orphan_pipeline.deletion.wire.deletes import seconds_on_the_wire
 
 NO_ANSWER = Answer("failed", code="NoAnswer")
 OPEN, DOUBTFUL = TRY_AGAIN | {NO_ANSWER.code}, MAYBE_DONE | {NO_ANSWER.code}
-MAY_STILL_GO = Answer("failed", code="MayStillGo")
-"""Held now, or refused, and it stands; but of an earlier request nobody knows whether the store has yet to carry it out."""
+MAY_STILL_GO = "MayStillGo"
+"""Code of what is held now, or refused, and stands; but of an earlier request, also of a run that was killed, nobody knows whether the
+store has yet to carry it out."""
 
-UNANSWERED = DOUBTFUL | {MAY_STILL_GO.code}
-"""Codes of keys of which that is so: the after-check takes them for gone, and `restore --key` looks what became of them."""
+NOT_SENT = Answer("failed", code="NotSent")
+"""Of a chunk that a run left unfinished and a restore settled: it stands, and nobody asked for it since. Whether that run had, or how far
+the store has come with what it asked for, nobody knows."""
+
+UNANSWERED = DOUBTFUL | {MAY_STILL_GO, NOT_SENT.code}
+"""Codes of keys of which that is so: the after-check takes them for gone, and a restore looks what became of them."""
 
 HELD = ("referenced_again", "held")
 NOT_SENT_NOW = ("missing", "changed", *HELD)
@@ -46,7 +51,8 @@ class Sending:
         if again:
             answers |= self.settle([one for one in planned if one.key not in known])
 
-        unanswered: set[str] = set()
+        # A run that was killed may have left its request with the store, which carries it out whenever it likes.
+        unanswered = {one.key for one in planned if one.key not in known} if again else set[str]()
 
         def send_what_is_open() -> bool:
             nonlocal again
@@ -63,7 +69,8 @@ class Sending:
         if not tried_until_done(send_what_is_open, sleep=wait_and_take):
             # Whatever the last refusal said, nobody asks after it any more: one that went all the same must not be called failed.
             answers |= self.settle([one for one in planned if _open(answers[one.key])])
-        return [MAY_STILL_GO if one.key in unanswered and _left_standing(answers[one.key]) else answers[one.key] for one in planned]
+        answers |= {key: may_still_go(answers[key]) for key in unanswered if _left_standing(answers[key])}
+        return [answers[one.key] for one in planned]
 
     def _send(self, planned: Sequence[Planned], *, again: bool, known: dict[str, Answer]) -> dict[str, Answer]:
         """`again`: an earlier request for these keys may still be on its way."""
@@ -73,7 +80,7 @@ class Sending:
         began = monotonic()
         for key, answer in self.ask(planned):
             answers[key] = answer or NO_ANSWER
-            if not _open(answers[key]) and not _doubtful(answers[key], again=again):
+            if not _open(answers[key]) and not _doubtful(answers[key], again=again) and not (again and _left_standing(answers[key])):
                 known[key] = answers[key]  # at once: whatever breaks from here on, this marker's id is not lost
         sent = [answer for answer in answers.values() if not _held(answer)]
         if sent:
@@ -82,6 +89,11 @@ class Sending:
             self.pace.answered(keys=len(sent), refused=slowed, seconds=seconds_on_the_wire() or monotonic() - began)
         answers |= self.settle([one for one in planned if _doubtful(answers[one.key], again=again)])
         return answers
+
+
+def may_still_go(answer: Answer) -> Answer:
+    """What is held stays held: that is no failure of the run."""
+    return replace(answer, code=MAY_STILL_GO)
 
 
 def _open(answer: Answer) -> bool:

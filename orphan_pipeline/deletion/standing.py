@@ -11,7 +11,7 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from orphan_pipeline.deletion.looking import Current, look, look_behind, whole
+from orphan_pipeline.deletion.looking import Current, look, look_behind, newer_than, whole
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -96,7 +96,8 @@ def _current(own: Iterable[Entry]) -> Current | None:
     if latest is None or version is None:
         return None
     etag = version["ETag"].strip('"')
-    markers = frozenset(entry["VersionId"] for entry in own if entry["ETag"] is None)
+    markers = {entry["VersionId"]: entry["LastModified"] for entry in own if entry["ETag"] is None}
     if latest["ETag"] is None:
-        return Current(marker=latest["VersionId"], behind=etag, behind_at=version["LastModified"], markers=markers)
-    return Current(etag=latest["ETag"].strip('"'), markers=markers)
+        at = version["LastModified"]
+        return Current(marker=latest["VersionId"], behind=etag, behind_at=at, markers=frozenset(markers), above=newer_than(at, markers))
+    return Current(etag=latest["ETag"].strip('"'), markers=frozenset(markers))

@@ -29,11 +29,7 @@ def frozen_cutoff(inventory: ClockReading, references: Sequence[ClockReading], m
     readings = [inventory, *references]
     fastest, slowest = max(readings, key=lambda r: r.ahead), min(readings, key=lambda r: r.ahead)
     for reading in readings:
-        if abs(reading.ahead) > LARGEST_DIFFERENCE:
-            raise Refused(
-                f"the clock of {reading.whose} is {_seconds(reading.ahead)} off this host's: at most "
-                f"{_seconds(LARGEST_DIFFERENCE)} is allowed, since ages would be wrong"
-            )
+        _refuse_if_off(reading)
     if fastest.ahead - slowest.ahead > LARGEST_DIFFERENCE:
         raise Refused(
             f"the clocks of {fastest.whose} and {slowest.whose} are {_seconds(fastest.ahead - slowest.ahead)} apart: at most "
@@ -43,6 +39,20 @@ def frozen_cutoff(inventory: ClockReading, references: Sequence[ClockReading], m
         if reading.host_time < inventory.host_time:
             raise Refused(f"the references of {reading.whose} were read before the inventory began: run the sweep again")
     return (min(reading.time for reading in readings) - min_age).astimezone(UTC)
+
+
+def time_at_least(reading: ClockReading) -> datetime:
+    """What both this clock and this host's say has come. Raises Refused when they are more than five minutes apart."""
+    _refuse_if_off(reading)
+    return min(reading.time, reading.host_time)
+
+
+def _refuse_if_off(reading: ClockReading) -> None:
+    if abs(reading.ahead) > LARGEST_DIFFERENCE:
+        raise Refused(
+            f"the clock of {reading.whose} is {_seconds(reading.ahead)} off this host's: at most "
+            f"{_seconds(LARGEST_DIFFERENCE)} is allowed, since ages would be wrong"
+        )
 
 
 def _seconds(difference: timedelta) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from orphan_pipeline.deletion.ledger import NO_MARKER
 from orphan_pipeline.deletion.quarantine.place import Place
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ NOT_KNOWN = frozenset({"NotImplemented", "501"})
 
 Head = Mapping[str, Any]
 Condition = Mapping[str, str]
-Way = Callable[[Place, Condition], None]
 
 
 class NotCopied(Exception):
@@ -62,7 +62,7 @@ class SourceChanged(NotCopied):
 
 
 class TargetTaken(NotCopied):
-    """Something stands where the copy was to go, and it was to go only where nothing stands."""
+    """Something else stands, or already nothing again, where the copy was to go, or went, and it was to go only where nothing stands."""
 
     def __init__(self) -> None:
         super().__init__("PreconditionFailed")
@@ -70,10 +70,14 @@ class TargetTaken(NotCopied):
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """The copy as the store shows it afterwards."""
+    """The copy as the store shows it afterwards, or as it answered right away: then `etag` is empty if the answer had no body."""
 
     etag: str
     version: str | None
+
+
+Way = Callable[[Place, Condition], Copied]
+"""Makes the copy and gives what the store's own answer says that it made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,17 +113,21 @@ class Copier:
         replaced: list[Place] = []
         for copy_it in self._ways(pinned, head):
             try:
-                copy_it(target, condition)
+                answered = copy_it(target, condition)
             except ClientError as error:
                 raise _what_the_store_says(error) from error
             made = self.head(target)
+            if only_if_free and not _is_shown(answered, made):
+                raise TargetTaken
             if made is None or etag_of(made) == etag:
                 break
-            condition = {"IfMatch": made["ETag"]}  # the next way goes over what this one made, over nothing else
-            replaced.append(Place(target.bucket, target.key, _version(made)))
+            if only_if_free:
+                condition = {"IfMatch": f'"{answered.etag}"'}  # the next way goes over what this one made, over nothing else
+            # By the answer, never by what a look shows: that may be an object that the application has written meanwhile.
+            replaced.append(Place(target.bucket, target.key, answered.version))
         proven = self._proven(pinned, head, target, made)
         for former in replaced:
-            if former.version not in (None, proven.version):
+            if former.version not in (*NO_MARKER, proven.version):
                 self.client.delete_object(**_named(former))  # where versions are kept: nobody would ever purge it
         return proven
 
@@ -141,7 +149,7 @@ class Copier:
         sizes = part_sizes(self.client, source, head) or ([] if small_enough else _cut(head["ContentLength"], min(PART, self.largest)))
         return [partial(self._copy_parts, source, head, sizes), *whole] if sizes else whole
 
-    def _copy_whole(self, source: Place, head: Head, target: Place, condition: Condition) -> None:
+    def _copy_whole(self, source: Place, head: Head, target: Place, condition: Condition) -> Copied:
         given: dict[str, Any] = {name: head[name] for name in GIVEN_AGAIN if name in head}
         copy = partial(
             self.client.copy_object,
@@ -152,9 +160,9 @@ class Copier:
             TaggingDirective="COPY",
             **given,
         )
-        _send(copy, condition)
+        return _send(copy, condition)
 
-    def _copy_parts(self, source: Place, head: Head, sizes: Sequence[int], target: Place, condition: Condition) -> None:
+    def _copy_parts(self, source: Place, head: Head, sizes: Sequence[int], target: Place, condition: Condition) -> Copied:
         given: dict[str, Any] = {name: head[name] for name in (*GIVEN_AGAIN, *CONTENT_HEADERS, "Expires") if name in head}
         tags = _tag_set(self.client, source)  # nothing copies them here, so no count is relied on
         if tags:
@@ -175,7 +183,7 @@ class Copier:
                 parts.append({"PartNumber": number, "ETag": copied["CopyPartResult"]["ETag"]})
                 begins += size
             complete = partial(self.client.complete_multipart_upload, **_named(target), UploadId=upload, MultipartUpload={"Parts": parts})
-            _send(complete, condition)
+            return _send(complete, condition)
         except BaseException:
             # Parts that nobody completes are paid for and seen by nobody. What this misses, the purge finds.
             with suppress(ClientError, BotoCoreError):
@@ -263,16 +271,26 @@ def _same_checksum(head: Head, made: Head) -> bool:
     return any(name in head and head[name] == made.get(name) and "-" not in head[name] for name in CHECKSUMS)
 
 
-def _send(request: Callable[..., Any], condition: Condition) -> None:
+def _is_shown(answered: Copied, made: Head | None) -> bool:
+    """Whether what stands is what the store said that it made."""
+    return made is not None and etag_of(made) == answered.etag and len({answered.version, _version(made)} - {*NO_MARKER}) <= 1
+
+
+def _send(request: Callable[..., Any], condition: Condition) -> Copied:
     try:
-        request(**condition)
+        return _answered(request(**condition))
     except ClientError as error:
         code = error.response["Error"].get("Code")
         if condition and code in PRECONDITION:
             raise TargetTaken from error
         if not condition or code not in NOT_KNOWN:
             raise
-        request()
+        return _answered(request())
+
+
+def _answered(answer: Any) -> Copied:
+    """To a CopyObject or a CompleteMultipartUpload."""
+    return Copied(str(answer.get("CopyObjectResult", answer).get("ETag", "")).strip('"'), _version(answer))
 
 
 def _what_the_store_says(error: ClientError) -> Exception:

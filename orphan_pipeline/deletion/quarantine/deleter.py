@@ -16,6 +16,7 @@ from orphan_pipeline.deletion.ledger import Answer, Planned
 from orphan_pipeline.deletion.looking import look
 from orphan_pipeline.deletion.quarantine.copying import Copied, Copier, NotCopied, SourceChanged, etag_of
 from orphan_pipeline.deletion.quarantine.place import Place, Quarantine
+from orphan_pipeline.deletion.sending import MAY_STILL_GO
 from orphan_pipeline.deletion.settle import BY_LOOKING
 from orphan_pipeline.errors import Refused
 
@@ -55,11 +56,8 @@ class QuarantineDeleter:
         return [known[one.key] for one in planned]
 
     def as_left(self, planned: Sequence[Planned], held: Mapping[str, Answer]) -> Mapping[str, Answer]:
-        def left(one: Planned) -> Answer:
-            copy = self._place(one.key)
-            return settle_copied(self._copier, copy, self._bucket, one) or with_stray(held[one.key], self._copier, copy)
-
-        return dict(zip((one.key for one in planned), self._each(left, planned), strict=True))
+        left = self._each(lambda one: self._left(one, standing=held[one.key]), planned)
+        return dict(zip((one.key for one in planned), left, strict=True))
 
     def verify(self, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
         """Raises Refused unless the store shows every copy, and no original, of what was deleted."""
@@ -84,6 +82,10 @@ class QuarantineDeleter:
         """No copy is under way any more."""
         self._pool.shutdown()
 
+    def _left(self, one: Planned, *, standing: Answer) -> Answer:
+        copy = self._place(one.key)
+        return settle_copied(self._copier, copy, self._bucket, one) or with_stray(standing, self._copier, copy)
+
     def _copied(self, one: Planned, *, unsettled: bool) -> Copied | Answer:
         original, copy = Place(self._bucket, one.key), self._place(one.key)
         if unsettled:
@@ -95,9 +97,11 @@ class QuarantineDeleter:
                 return made
         try:
             return self._copier.copy(original, copy, etag=one.etag, only_if_free=False)
-        except SourceChanged as changed:
-            return with_stray(Answer("missing" if changed.gone else "changed", code=changed.code), self._copier, copy)
         except NotCopied as failed:
+            if unsettled:  # the killed run may have had its copy, and its request may be on its way
+                return self._left(one, standing=Answer("failed", code=MAY_STILL_GO))
+            if isinstance(failed, SourceChanged):
+                return with_stray(Answer("missing" if failed.gone else "changed", code=failed.code), self._copier, copy)
             return with_stray(Answer("failed", code=failed.code), self._copier, copy)
 
     def _with_copy(self, key: str, answer: Answer, made: Copied) -> Answer:

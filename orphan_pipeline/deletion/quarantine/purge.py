@@ -2,24 +2,30 @@
 what no ledger names is left where it is.
 
 A copy stays as long as its delete is younger than the undo window, and as long as what was restored of it is held (see releases.py: a
-restore that was killed may still need it). `{bucket}/purges/{purge_id}/{chunk}.parquet`, one row a copy: key, copy, copy_version, etag
-(of the original, as planned), size, outcome (`purged`, or `failed` with the store's code), at.
+restore that was killed may still need it). One whose original was left standing stays too where nothing stands by now: a request of a
+killed run may have been carried out late, and then the copy is all that is left.
+
+`{bucket}/purges/{purge_id}/{chunk}.parquet`, one row a copy: key, copy, copy_version, etag (of the original, as planned), size, outcome
+(`purged`, or `failed` with the store's code), at.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orphan_pipeline.deletion.ledger import Busy, Ledger
+from orphan_pipeline.deletion.ledger import LEFT_STANDING, Busy, Ledger
+from orphan_pipeline.deletion.quarantine.copying import Copier
 from orphan_pipeline.deletion.quarantine.place import Place, Quarantine
 from orphan_pipeline.deletion.requests import remove
 from orphan_pipeline.deletion.undo.held import view_restored
+from orphan_pipeline.deletion.undo.outcomes import Line
 from orphan_pipeline.duck import arrow_batches, duck, rows, view_files
 from orphan_pipeline.inventory.columns import TIME
 from orphan_pipeline.inventory.snapshot import Amount
@@ -44,6 +50,7 @@ PURGED = pa.schema(
     ]
 )
 COPIES_A_REQUEST = 1000
+LOOKS_AT_ONCE = 16
 UPLOADS_LEFT = timedelta(days=1)
 """No copy takes so long; what was begun before is nobody's any more."""
 
@@ -51,7 +58,7 @@ FORMER_PURGES = {"copy": "VARCHAR", "outcome": "VARCHAR"}
 
 # A copy whose original was not deleted after all is nobody's undo, and waits for the window like the others.
 DUE = """
-SELECT key, "copy", copy_version, etag, size FROM read_parquet($ledgers, hive_partitioning = false, union_by_name = true) AS ledger
+SELECT key, "copy", copy_version, etag, size, outcome FROM read_parquet($ledgers, hive_partitioning = false, union_by_name = true) AS ledger
 WHERE "copy" IS NOT NULL AND "at" < $before
   AND NOT EXISTS (FROM restored WHERE restored.key = ledger.key)
   AND NOT EXISTS (FROM purged WHERE purged."copy" = ledger."copy" AND purged.outcome = 'purged')
@@ -62,16 +69,19 @@ TOTALS = "SELECT outcome, count(*), coalesce(sum(size), 0)::BIGINT FROM read_par
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurgeTotals:
-    """`busy`: plans that are being carried out or restored right now, left for the next purge."""
+    """`busy`: plans that are being carried out or restored right now, left for the next purge. `kept`: copies that may be all that is left
+    of their objects, though by the ledger those were left standing."""
 
     purged: Amount
     failed: Amount
+    kept: int
     uploads: int
     busy: int
 
 
 def purge(
     client: "S3Client",
+    bucket: str,
     *,
     lake: BucketLake,
     undo_window: timedelta,
@@ -80,17 +90,21 @@ def purge(
     go_on: Callable[[], None],
     report: Callable[[str], None],
 ) -> PurgeTotals:
-    """Removes every copy that is due, by the version that was made where the quarantine keeps versions, and aborts uploads that a killed
-    run left there. Copies that the store will not remove are recorded and counted; boto3's errors rise, and what `go_on` raises, which is
-    asked before each request."""
+    """Removes every copy of objects of this bucket that is due, by the version that was made where the quarantine keeps versions, and
+    aborts uploads that a killed run left there. Copies that the store will not remove are recorded and counted; boto3's errors rise, and
+    what `go_on` raises, which is asked before each request."""
     folder = lake.purge(purge_id)
     progress = Progress("purge", "copies", report)
-    number, busy = count(), 0
+    number, busy, kept = count(), 0, list[str]()
     for ledger in _with_copies(lake):
         try:
             with ledger.exclusively():  # no restore may lose its copy under its hands
-                for lines in _due(lake, ledger, before=now - undo_window, spill_under=folder):
+                for due in _due(lake, ledger, before=now - undo_window, spill_under=folder):
+                    lines, left = _without_all_that_is_left(Copier(client=client), bucket, due)
+                    kept += left
                     go_on()
+                    if not lines:
+                        continue
                     _record(folder / f"{next(number):08d}.parquet", lines, _removed(client, lines), at=now)
                     progress.add(len(lines))
         except Busy:
@@ -98,8 +112,19 @@ def purge(
     go_on()
     uploads = sum(_abort_uploads(client, quarantine, plans, before=now - UPLOADS_LEFT) for quarantine, plans in _quarantines(lake).items())
     progress.finish()
+    if kept:
+        report(
+            f"purge: {len(kept):,} copies are kept: by the ledger their objects were left standing, and now nothing stands there. Bring "
+            f"them back: orphan-pipeline restore --key {kept[0]!r}; or remove the copies"
+        )
     totals = _totals(folder)
-    return PurgeTotals(purged=totals.get("purged", Amount(0, 0)), failed=totals.get("failed", Amount(0, 0)), uploads=uploads, busy=busy)
+    return PurgeTotals(
+        purged=totals.get("purged", Amount(0, 0)),
+        failed=totals.get("failed", Amount(0, 0)),
+        kept=len(kept),
+        uploads=uploads,
+        busy=busy,
+    )
 
 
 def _with_copies(lake: BucketLake) -> Iterator[Ledger]:
@@ -119,7 +144,7 @@ def _quarantines(lake: BucketLake) -> dict[Quarantine, set[str]]:
     return found
 
 
-def _due(lake: BucketLake, ledger: Ledger, *, before: datetime, spill_under: Path) -> Iterator[list[dict[str, Any]]]:
+def _due(lake: BucketLake, ledger: Ledger, *, before: datetime, spill_under: Path) -> Iterator[list[Line]]:
     make_folder(spill_under)
     with duck(spill_under) as connection:
         view_restored(connection, lake.restored_parquet(), lake.released_parquet())
@@ -128,7 +153,19 @@ def _due(lake: BucketLake, ledger: Ledger, *, before: datetime, spill_under: Pat
             yield batch.to_pylist()
 
 
-def _removed(client: "S3Client", lines: Sequence[dict[str, Any]]) -> list[str | None]:
+def _without_all_that_is_left(copier: Copier, bucket: str, due: Sequence[Line]) -> tuple[list[Line], list[str]]:
+    """The lines whose copies may go, and the keys of the others."""
+
+    def is_all(line: Line) -> bool:
+        return copier.head(Place(bucket, line["key"])) is None and copier.head(Place.of(line["copy"], line["copy_version"])) is not None
+
+    doubtful = [line for line in due if line["outcome"] in LEFT_STANDING]
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        kept = {line["key"] for line, is_left in zip(doubtful, pool.map(is_all, doubtful), strict=True) if is_left}
+    return [line for line in due if line["key"] not in kept], sorted(kept)
+
+
+def _removed(client: "S3Client", lines: Sequence[Line]) -> list[str | None]:
     """The store's code for each copy that it would not remove. One that is gone already counts as removed."""
     places = [Place.of(line["copy"], line["copy_version"]) for line in lines]
     codes: dict[Place, str] = {}
@@ -150,7 +187,7 @@ def _abort_uploads(client: "S3Client", quarantine: Quarantine, plans: Collection
     return aborted
 
 
-def _record(file: Path, lines: Sequence[dict[str, Any]], codes: Sequence[str | None], *, at: datetime) -> None:
+def _record(file: Path, lines: Sequence[Line], codes: Sequence[str | None], *, at: datetime) -> None:
     said = [{"outcome": "failed" if code else "purged", "code": code, "at": at} for code in codes]
     table = pa.Table.from_pylist([{**line, **what} for line, what in zip(lines, said, strict=True)], schema=PURGED)
     with written_whole(file) as unfinished:

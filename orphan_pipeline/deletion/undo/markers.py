@@ -1,9 +1,11 @@
-"""Brings objects back by removing our delete markers. Only our own marker is ever removed (or one that may be ours, of what is `unknown`,
-where somebody asked for that), and only when the planned object is what it hides, or one that the application wrote later (newer.py), or
-what stands there although the marker was left behind (SeaweedFS does that when the connection breaks); no object is ever touched."""
+"""Brings objects back by removing our delete markers. Only our own marker is ever removed (or one that may be ours, of what is `unknown`
+or between ours and the object, where somebody asked for that), and only when the planned object is what it hides, or one that the
+application wrote later (newer.py), or what stands there although the marker was left behind (SeaweedFS does that when the connection
+breaks); no object is ever touched."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from orphan_pipeline.deletion.ledger import NO_MARKER
@@ -19,16 +21,35 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Executor, *, named: bool) -> list[Result]:
+def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Executor, *, named: bool, include_unknown: bool) -> list[Result]:
     """One result a line, in order; `lines` ascend by key. Raises Refused when the store stays too busy."""
     before = dict(zip((line["key"] for line in lines), current_of(client, bucket, [line["key"] for line in lines], pool), strict=True))
-    ours = [line for line in lines if _ours_to_remove(line, before[line["key"]], named=named)]
-    refused = _remove(quickened(client), bucket, {line["key"]: line["version_id"] for line in ours})
+    between = {line["key"]: markers for line in lines if (markers := _between(line, before[line["key"]]))}
+    unknown = {key for key, markers in between.items() if not include_unknown or markers & {*NO_MARKER}}
+    ours = [line for line in lines if line["key"] not in unknown and _ours_to_remove(line, before[line["key"]], named=named)]
+    refused: dict[str, str] = {}
+    # Ours last: as long as it is the current one, whoever is killed here and runs again finds what lies between. One of each key at a time.
+    asked_for = [[(key, marker) for marker in markers] for key, markers in between.items() if key not in unknown]
+    for others in zip_longest(*asked_for):
+        refused |= _remove(quickened(client), bucket, dict(filter(None, others)))
+    refused |= _remove(quickened(client), bucket, {line["key"]: line["version_id"] for line in ours if line["key"] not in refused})
     gone = [line["key"] for line in ours if line["key"] not in refused]
     after = before | dict(zip(gone, current_etags(client, bucket, gone, pool), strict=True))
     return [
-        Result("refused", refused[line["key"]]) if line["key"] in refused else Result(_outcome(line, after[line["key"]])) for line in lines
+        Result("refused", refused[line["key"]])
+        if line["key"] in refused
+        else Result("unknown" if line["key"] in unknown else _outcome(line, after[line["key"]]))
+        for line in lines
     ]
+
+
+def _between(line: Line, current: Current) -> frozenset[str]:
+    """Markers between ours, which is the current one, and the planned object: of an earlier request of ours whose answer was lost, or of
+    the application's own delete in that moment."""
+    ours_hides_it = current.marker is not None and current.marker == line["version_id"] and current.behind == line["etag"]
+    if not ours_hides_it or hides_newer(current, etag=line["etag"], last_modified=line["last_modified"]):
+        return frozenset()
+    return current.above - {current.marker or ""}
 
 
 def _ours_to_remove(line: Line, current: Current, *, named: bool) -> bool:

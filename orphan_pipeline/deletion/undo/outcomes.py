@@ -7,7 +7,7 @@
 | deleted_again | a later delete marker hides it: left alone |
 | lost | the version, or the copy in quarantine, is gone; or its marker has no id of its own (`null`: versioning was suspended) |
 | refused | the store would not remove the marker, or not copy: code says how |
-| unknown | gone with a marker that may be the application's: left alone, unless asked for with the key or `--include-unknown` |
+| unknown | the marker, or one below it, may be the application's: left alone, unless asked for with the key or `--include-unknown` |
 | asked | the restore did not get as far as looking: run it again |
 """
 

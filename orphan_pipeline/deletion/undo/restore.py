@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orphan_pipeline.deletion.ledger import LEDGER, Planned
+from orphan_pipeline.deletion.ledger import GONE, LEDGER, LEFT_STANDING, Planned
 from orphan_pipeline.deletion.permanent import PERMANENT
 from orphan_pipeline.deletion.sending import UNANSWERED
 from orphan_pipeline.deletion.settle import settle
@@ -36,14 +36,19 @@ from orphan_pipeline.progress import Progress
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+STANDS = "failed"
+"""Outcome of a line whose planned object was looked at and was not deleted."""
+
 KEYS_A_FILE = 1000
 CHUNKS_AT_ONCE = 4
 REQUESTS_AT_ONCE = 32
 
+# A copy without a delete: the run that made it may have been killed with its request on the way.
 RESTORABLE = """
-SELECT key, etag, size, last_modified, version_id, outcome, "copy", copy_version
+SELECT key, etag, size, last_modified, version_id, outcome, code, "copy", copy_version
 FROM read_parquet($files, hive_partitioning = false, union_by_name = true)
-WHERE (outcome IN ('deleted', 'unknown') OR ($keys IS NOT NULL AND list_contains($unanswered, code))) AND coalesce(code, '') != $permanent
+WHERE (list_contains($gone, outcome) OR list_contains($unanswered, code) OR ("copy" IS NOT NULL AND list_contains($standing, outcome)))
+  AND coalesce(code, '') != $permanent
   AND ($keys IS NULL OR list_contains($keys, key))
   AND ($since IS NULL OR "at" >= $since) AND ($until IS NULL OR "at" < $until)
 QUALIFY row_number() OVER (PARTITION BY key ORDER BY "at" DESC) = 1
@@ -124,6 +129,9 @@ def restore(
         def one_chunk(number: int, lines: list[Line]) -> list[Result]:
             go_on()
             file, named = folder / f"{number:08d}.parquet", which.keys is not None
+            lines = _looked_up(client, bucket, lines, pool)
+            if not named:
+                lines = _gone(lines, report)
             return restore_lines(client, bucket, lines, include_unknown=include_unknown, named=named, file=file, pool=pool)
 
         under_way: set[Future[list[Result]]] = set()
@@ -141,24 +149,47 @@ def restore_lines(
     client: "S3Client", bucket: str, lines: list[Line], *, include_unknown: bool, named: bool, file: Path, pool: ThreadPoolExecutor
 ) -> list[Result]:
     """One chunk, recorded before and after."""
+    if not lines:
+        return []
     write_results(file, lines, [ASKED] * len(lines))
-    lines = [_looked_up(client, bucket, line) if line["outcome"] == "failed" else line for line in lines]
     # `unknown` may be the application's own delete: it is only brought back when somebody says so.
     sure = [line for line in lines if line["outcome"] == "deleted" or include_unknown]
-    found = dict(zip((line["key"] for line in sure), bring_back(client, bucket, sure, pool, named=named), strict=True))
+    found = dict(
+        zip(
+            (line["key"] for line in sure),
+            bring_back(client, bucket, sure, pool, named=named, include_unknown=include_unknown),
+            strict=True,
+        )
+    )
     results = [found.get(line["key"], Result("unknown")) for line in lines]
     write_results(file, lines, results)
     return results
 
 
-def _looked_up(client: "S3Client", bucket: str, line: Line) -> Line:
-    """Of a key that was named and stood when it was last looked at, though a request for it got no answer: what became of it since."""
-    became = settle(client, bucket, Planned(line["key"], line["etag"], line["size"], line["last_modified"]))
-    return line if became is None else {**line, "outcome": became.outcome, "version_id": became.version_id}
+def _looked_up(client: "S3Client", bucket: str, lines: list[Line], pool: ThreadPoolExecutor) -> list[Line]:
+    """Of keys that stood when they were last looked at, though a request for them may have been on its way: what became of them since."""
+    stood = [line for line in lines if line["outcome"] not in GONE]
+
+    def look_up(line: Line) -> Line:
+        became = settle(client, bucket, Planned(line["key"], line["etag"], line["size"], line["last_modified"]))
+        if became is None:
+            return {**line, "outcome": STANDS}
+        return {**line, "outcome": "unknown" if became.outcome == "missing" else became.outcome, "version_id": became.version_id}
+
+    looked = dict(zip((line["key"] for line in stood), pool.map(look_up, stood), strict=True))
+    return [looked.get(line["key"], line) for line in lines]
+
+
+def _gone(lines: list[Line], report: Callable[[str], None]) -> list[Line]:
+    """What stands is neither brought back nor held; who named its key is told that it is back."""
+    standing = sum(line["outcome"] == STANDS and line["code"] in UNANSWERED for line in lines)
+    if standing:
+        report(f"restore: {standing:,} objects stand, but the store may yet carry out a request for them: run this again later")
+    return [line for line in lines if line["outcome"] in GONE]
 
 
 def restorable(ledgers: list[str], which: Which, *, spill_under: Path) -> Iterator[list[Line]]:
-    """What these files say was deleted and can be brought back, by key, the latest delete of each."""
+    """What these files say was deleted, or may have been since, and can be brought back, by key, the latest line of each."""
     if not ledgers:
         return
     make_folder(spill_under)
@@ -168,6 +199,8 @@ def restorable(ledgers: list[str], which: Which, *, spill_under: Path) -> Iterat
         "since": which.since,
         "until": which.until,
         "permanent": PERMANENT,
+        "gone": list(GONE),
+        "standing": list(LEFT_STANDING),
         "unanswered": list(UNANSWERED),
     }
     with duck(spill_under) as connection:

@@ -12,6 +12,7 @@ from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.quarantine.copying import Copier
 from orphan_pipeline.deletion.quarantine.deleter import settle_copied, with_stray
 from orphan_pipeline.deletion.quarantine.place import Quarantine
+from orphan_pipeline.deletion.sending import NOT_SENT
 from orphan_pipeline.deletion.settle import settle
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.files import read_document, sha256_of
@@ -21,7 +22,6 @@ from orphan_pipeline.orphans.manifest import Manifest
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-NOT_SENT = Answer("failed", code="NotSent")
 LOOKS_AT_ONCE = 16
 
 

@@ -14,6 +14,7 @@ from deletion_helpers import Standing
 
 from orphan_pipeline.deletion.ledger import GONE, Answer, Planned
 from orphan_pipeline.deletion.recheck.guard import Recheck
+from orphan_pipeline.deletion.sending import NOT_SENT
 from orphan_pipeline.deletion.settle import BY_LOOKING
 from orphan_pipeline.elapsed import elapsed
 from orphan_pipeline.references.recheck.asking import Asked, Asker
@@ -162,6 +163,15 @@ def answers_of(lines: Iterable[str]) -> Answers:
     return found
 
 
+def let_go_by_requests(lines: Iterable[str]) -> set[str]:
+    """Of what `spy` wrote in one run: the keys that may have been sent to the store."""
+    found: set[str] = set()
+    for told in map(json.loads, lines):
+        if "request" in told:
+            found |= {*told["keys"]} - {*told["in_use"], *told["unsure"]}
+    return found
+
+
 def spy(patch: Callable[[object, str, object], None], write: Callable[[str], object]) -> None:
     """From now on every answer is written down before it is used, and the latest answer about each key of a chunk before the chunk may go,
     and before each of its requests, whatever the re-check makes of it."""
@@ -254,10 +264,10 @@ def judge(
             must_stand.append(key)
         elif key in application.deleted:
             assert own.current is None, what
-        elif line is None or line["code"] == "NotSent":
+        elif line is None or line["code"] == NOT_SENT.code:
             assert own.current == one.etag, what
         wrote_anew = own.current is not None and deed.startswith(("overwritten", "uploaded"))
-        if line is None or line["code"] == "NotSent":
+        if line is None or line["code"] == NOT_SENT.code:
             assert not ours or wrote_anew, what
             continue
         outcome, let_go = line["outcome"], answers.before[key]

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +17,15 @@ from typing import Any
 
 import pytest
 import real_run
-from deletion_helpers import Standing, client_of, put, recorded, standing
-from live_application import DEEDS, HELD, WITHOUT_WRITES, Application, Deed, Live, answers_of, judge, make_table
+from deletion_helpers import Standing, client_of, delete_now, put, recorded, standing
+from live_application import DEEDS, HELD, WITHOUT_WRITES, Application, Deed, Live, answers_of, judge, let_go_by_requests, make_table
 from real_run import Swept
 
 from orphan_pipeline.deletion.lease.lease import leased
 from orphan_pipeline.deletion.lease.registers import LEASE_KEY, StoreRegister
+from orphan_pipeline.deletion.ledger import LEFT_STANDING, Planned
 from orphan_pipeline.deletion.quarantine.place import Quarantine
+from orphan_pipeline.deletion.sending import UNANSWERED
 from orphan_pipeline.demo.servers import ObjectStore
 
 KILLS = int(os.environ.get("ORPHAN_PIPELINE_KILLS", "8"))
@@ -44,7 +46,8 @@ MakeBucket = Callable[..., str]
 class Tally:
     """What the kills of one part met. `in_chunks`: between a chunk's intent and its outcome (of a restore: part was back).
     `acted`: the store had deleted some of it, and nobody had written that down. `hidden`: what the application wrote in the moment of
-    a delete whose run was killed stays behind the marker of it, since nobody knows whose that is (docs/deletion.md)."""
+    a delete whose run was killed stays behind the marker of it, since nobody knows whose that is (docs/deletion.md). `late`: what went by
+    a killed run's request after all runs were over."""
 
     kills: int = 0
     rounds: int = 0
@@ -53,12 +56,13 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     by_hand: int = 0
     hidden: int = 0
+    late: int = 0
 
     def __str__(self) -> str:
         return (
             f"{self.kills} kills in {self.rounds} rounds, {self.in_chunks} between intent and outcome, "
             f"{self.acted} after the store had acted; {dict(self.outcomes)}, "
-            f"{self.by_hand} unknown ones brought back by hand, {self.hidden} hidden"
+            f"{self.by_hand} unknown ones brought back by hand, {self.hidden} hidden, {self.late} went late"
         )
 
 
@@ -163,26 +167,31 @@ def kill_deletion(swept: Swept, processes: ForkServerContext, random: Random, ta
     deeds |= {key: "nothing" for key in deeds if key.endswith(HELD)}
     live = Live(application, swept.chunk_of, deeds, lambda: len(list(swept.ledger.folder.glob("*.intent.json"))))
     may_be_unknown: set[str] = set()
-    kills = 0
+    on_the_way: set[str] = set()
+    kills = read = 0
     with at_work(live, random):
         while killed(processes, real_run.delete, swept, f"run-{kills}", random=random, kills=kills):
             kills += 1
             unfinished = swept.unfinished_keys()
             may_be_unknown |= unfinished
+            journal = swept.journal.read_text().splitlines() if swept.journal.is_file() else []
+            on_the_way |= unfinished & let_go_by_requests(journal[read:])
+            read = len(journal)
             tally.in_chunks += bool(unfinished)
             tally.acted += any(own.current is None and key not in application.deleted for key, own in those(swept, unfinished).items())
     tally.kills += kills
     finished = {swept.ledger.chunk_of(file) for file in swept.ledger.parquet()}
     tally.by_hand += bring_back_by_hand(swept, application, finished)
     lines = {line["key"]: line for line in recorded(swept.ledger)}
+    tally.late += carried_out_late(swept, [one for one in planned if one.key in on_the_way and one.key in lines], lines)
     tally.outcomes.update(line["outcome"] for line in lines.values())
     assert len(lines) == sum(amount.objects for amount in swept.ledger.totals().values()) == len(recorded(swept.ledger))
     assert {key for key, line in lines.items() if line["outcome"] == "unknown"} <= may_be_unknown
     found = standing(client, swept.bucket)
     tally.hidden += sum(found.get(key, Standing()).current is None for key in application.etags)
-    journal = answers_of(swept.journal.read_text().splitlines())
+    answers = answers_of(swept.journal.read_text().splitlines())
     left = {key for key, chunk in swept.chunk_of.items() if chunk not in finished}
-    judge(application, planned, deeds, lines, found, journal, versioned=versioned, left=left)
+    judge(application, planned, deeds, lines, found, answers, versioned=versioned, left=left)
     assert found["b/kept"] == Standing(current=bystander.etag, versions=1)
     assert_the_lease_is_free(swept, found)
     told = {int(chunk) for chunk in swept.told.read_text().split()}
@@ -197,6 +206,19 @@ def kill_deletion(swept: Swept, processes: ForkServerContext, random: Random, ta
         for key, line in lines.items():
             if line["outcome"] == "deleted":
                 assert line["copy"] is not None, key
+
+
+def carried_out_late(swept: Swept, planned: Sequence[Planned], lines: Mapping[str, Mapping[str, Any]]) -> int:
+    """Requests of killed runs, on the way all the time: of no object that stands is it said for certain that it was left alone, and what
+    goes by them now comes back by its key, as the after-check would say. How many went."""
+    left = [one for one in planned if lines[one.key]["outcome"] in LEFT_STANDING]
+    assert {lines[one.key]["code"] for one in left} <= UNANSWERED
+    answers = delete_now(client_of(swept.store), swept.bucket, left)
+    gone = [key for key, answer in answers.items() if answer is not None and answer.outcome == "deleted"]
+    for number, key in enumerate(gone):
+        swept.restore(f"late-{number}", key=key)
+        assert swept.client.head_object(Bucket=swept.bucket, Key=key)["ETag"].strip('"') == lines[key]["etag"]
+    return len(gone)
 
 
 def those(swept: Swept, keys: set[str]) -> dict[str, Standing]:

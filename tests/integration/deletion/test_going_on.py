@@ -1,14 +1,28 @@
 """What a plan that is gone on with must get right, beside what the kills show: each of these was found by them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow.parquet as pq
 import pytest
 import real_run
-from deletion_helpers import Restorable, client_of, delete_now, put, record_deletion, recorded, standing
+from deletion_helpers import (
+    SEEN,
+    Restorable,
+    client_of,
+    delete_now,
+    deleter_of,
+    execute,
+    plan_named,
+    put,
+    record_deletion,
+    recorded,
+    standing,
+    write_plan,
+)
 from faulty_store import NOTHING, Exchange, Fault, faulty_store
 from live_application import make_table
 from test_deletion_faults import empty
@@ -16,17 +30,20 @@ from test_faults_everywhere import is_look
 from test_newer import hidden_by_delete
 
 from orphan_pipeline.deletion.deleter import VersionedDeleter
-from orphan_pipeline.deletion.ledger import Answer, Ledger
+from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
 from orphan_pipeline.deletion.looking import look_behind
 from orphan_pipeline.deletion.newer.objects import HIDDEN
 from orphan_pipeline.deletion.quarantine.place import Quarantine
 from orphan_pipeline.deletion.requests import delete_one, remove_every_marker
-from orphan_pipeline.deletion.sending import UNANSWERED
+from orphan_pipeline.deletion.sending import MAY_STILL_GO, UNANSWERED
+from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
 
 MakeBucket = Callable[..., str]
+NEEDED = Answer("referenced_again", code="documents")
+NOTHING_RESTORED = RestoreTotals(restored=0, newer=0, deleted_again=0, lost=0, refused=0, unknown=0)
 
 
 def reference(url: str, key: str) -> None:
@@ -89,7 +106,7 @@ def test_a_copy_that_a_killed_run_made_is_named_though_its_key_is_held_by_now(
     reference(database_url, "a/03")
     swept.delete("r2")
     lines = {line["key"]: line for line in recorded(swept.ledger)}
-    assert lines["a/03"]["outcome"] == "referenced_again"
+    assert (lines["a/03"]["outcome"], lines["a/03"]["code"]) == ("referenced_again", MAY_STILL_GO)
     plan = swept.ledger.plan()
     assert plan is not None
     place = Quarantine.of(plan.quarantine or "")
@@ -131,19 +148,65 @@ def test_a_look_without_an_answer_takes_no_other_answer_along(seaweedfs: ObjectS
     assert answer == Answer("changed", code="PreconditionFailed")
 
 
+class Holds:
+    """From the beginning of its chunk, or right before its request."""
+
+    def __init__(self, key: str, when: str) -> None:
+        self.key, self.when = key, when
+
+    def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        return {one.key: NEEDED for one in planned if one.key == self.key and self.when == "before"}
+
+    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        return {one.key: NEEDED for one in planned if one.key == self.key}
+
+    def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
+        """Nothing to do."""
+
+    def finish(self) -> None:
+        """Nothing is left."""
+
+
+@pytest.mark.parametrize("when", ["before", "before_request"])
+def test_a_killed_runs_request_that_is_carried_out_after_the_next_run_comes_back(
+    seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path, when: str
+) -> None:
+    """Regression: the next run held the key, it stood, and the ledger called it left alone, for good."""
+    world = Restorable()
+    world.client, world.bucket, world.lake = client_of(seaweedfs), make_bucket(seaweedfs, versioned=True), BucketLake(tmp_path / "lake")
+    planned = put(world.client, world.bucket, {"a/1": b"1", "a/2": b"2"})
+    ledger = Ledger(world.lake.ledger("a" * 64, dry_run=False))
+    ledger.begin(plan_named("a" * 64, prefix="a/"))
+    ledger.intend(0, run_id="killed", at=SEEN)
+    plan = write_plan(tmp_path / "plan.parquet", planned)
+    execute(plan, ledger, deleter_of(seaweedfs, world.bucket), guards=[Holds("a/1", when)])
+    assert {line["key"]: (line["outcome"], line["code"]) for line in recorded(ledger)} == {
+        "a/1": ("referenced_again", MAY_STILL_GO),
+        "a/2": ("deleted", None),
+    }
+    delete_now(world.client, world.bucket, planned[:1])
+    assert (world.restore(plan="a" * 64).unknown, standing(world.client, world.bucket)["a/1"].current) == (1, None)
+    assert world.restore("r2", key="a/1").restored == 1
+    assert standing(world.client, world.bucket)["a/1"].current == planned[0].etag
+
+
 @pytest.mark.parametrize("code", sorted(map(str, UNANSWERED)))
-def test_what_went_by_a_request_that_got_no_answer_comes_back_by_its_key(
+def test_what_went_by_a_request_that_got_no_answer_comes_back_when_it_is_asked_for(
     seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path, code: str
 ) -> None:
-    """The after-check finds it in use, and says `restore --key`."""
+    """By its key, as the after-check says that finds it in use, or with `--include-unknown`, as a restore of the plan says. What stands is
+    only held as restored where its key was named."""
     world = Restorable()
     world.client, world.bucket, world.lake = client_of(seaweedfs), make_bucket(seaweedfs, versioned=True), BucketLake(tmp_path / "lake")
     planned = put(world.client, world.bucket, {"a/gone": b"gone", "a/stands": b"stands"})
     assert delete_now(client_of(seaweedfs, attempts=1), world.bucket, planned[:1])["a/gone"] is not None
     ledger = Ledger(world.lake.ledger("a" * 64, dry_run=False))
     record_deletion(ledger, planned, [Answer("failed", code=code)] * 2)
-    with pytest.raises(Refused, match="the ledger says of no object"):
-        world.restore("r0", plan="a" * 64, include_unknown=True)
+    assert world.restore("r0", plan="a" * 64) == replace(NOTHING_RESTORED, unknown=1)
+    assert world.restore("r1", plan="a" * 64, include_unknown=True) == replace(NOTHING_RESTORED, restored=1)
+    assert [line["key"] for file in world.lake.restored_parquet() for line in pq.read_table(file).to_pylist()] == ["a/gone"] * 2
+    [marker] = [answer.version_id for answer in delete_now(world.client, world.bucket, planned[:1]).values() if answer]
+    assert marker
     assert [world.restore(f"r-{one.key[2:]}", key=one.key).restored for one in planned] == [1, 1]
     assert {key: (own.current is None, own.markers) for key, own in standing(world.client, world.bucket).items()} == {
         "a/gone": (False, []),

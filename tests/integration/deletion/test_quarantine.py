@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from deletion_helpers import Restorable, client_of, put, recorded, standing, write_plan
+from deletion_helpers import Restorable, client_of, plan_named, put, recorded, standing, write_plan
 from quarantine_helpers import MIB, PLAN, Whole, execute_into, put_parts, put_rich, quarantine_deleter, stands, whole
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
@@ -53,7 +53,9 @@ class Quarantined(Restorable):
 
     def purge(self, name: str = "p1", *, days: float = 15, go_on: Callable[[], None] = lambda: None) -> Any:
         now = datetime.now(UTC) + timedelta(days=days)
-        return purge(self.client, lake=self.lake, undo_window=WINDOW, now=now, purge_id=name, go_on=go_on, report=lambda _: None)
+        return purge(
+            self.client, self.bucket, lake=self.lake, undo_window=WINDOW, now=now, purge_id=name, go_on=go_on, report=lambda _: None
+        )
 
 
 @pytest.fixture
@@ -363,11 +365,50 @@ def test_a_copy_whose_original_came_into_use_before_it_went_is_purged(world: Qua
         execute_into(world.plan, world.ledger, deleter, world.quarantine.uri, guards=[Killed()])
     execute_into(world.plan, world.ledger, deleter, world.quarantine.uri, guards=[Holds()])
     [line] = [line for line in recorded(world.ledger) if line["key"] == key]
-    assert (line["outcome"], line["code"]) == ("referenced_again", "documents")
+    assert (line["outcome"], line["code"]) == ("referenced_again", "MayStillGo"), "the killed run's request may be on its way"
     assert world.now()[key] == world.before[key]
     assert world.copies()[key] is not None
     assert world.purge().purged.objects == len(world.planned)
     assert world.copies() == dict.fromkeys(world.before)
+
+
+@pytest.mark.parametrize("outcome", ["failed", "referenced_again", "held"])
+def test_a_copy_stays_whose_original_was_left_standing_and_is_gone(world: Quarantined, outcome: Any) -> None:
+    """Regression: a request of a killed run was carried out after another had recorded that the key was left alone; the purge took the
+    copy, all that was left, and no restore named it."""
+    deleter = quarantine_deleter(world.store, world.bucket, world.quarantine)
+    for one in world.planned:
+        assert not isinstance(deleter._copied(one, unsettled=False), Answer)
+    answers = [Answer(outcome, code="documents", copy=world.quarantine.copy_of(one.key, plan=PLAN).uri) for one in world.planned]
+    world.ledger.begin(plan_named(PLAN, prefix="a/", quarantine=world.quarantine))
+    world.ledger.record(0, world.planned, answers, at=datetime.now(UTC))
+    gone = world.planned[0].key
+    world.client.delete_object(Bucket=world.bucket, Key=gone)
+    found = world.purge()
+    assert (found.purged.objects, found.kept) == (2, 1)
+    assert world.copies() == dict.fromkeys(world.before) | {gone: world.before[gone]}
+    assert world.restore(plan=PLAN) == totals(unknown=1)
+    assert world.restore("r2", plan=PLAN, include_unknown=True) == totals(restored=1)
+    assert world.now() == world.before
+
+
+def test_a_copy_that_fails_where_an_earlier_run_may_have_asked_is_not_called_left_alone(world: Quarantined) -> None:
+    """Regression: a killed run had made its copy, its request was on its way; the next could not copy again, and that was its answer."""
+    one = world.planned[0]
+    quarantine_deleter(world.store, world.bucket, world.quarantine)._copied(one, unsettled=False)
+    copy = world.quarantine.copy_of(one.key, plan=PLAN)
+    other: Any = {"TagSet": [{"Key": "other", "Value": "than it was"}]}
+    world.client.put_object_tagging(Bucket=copy.bucket, Key=copy.key, Tagging=other)
+    client: Any = client_of(world.store)
+
+    def deny(http_response: Any, parsed: Any, **_: Any) -> None:
+        http_response.status_code = 403
+        parsed["Error"] = {"Code": "AccessDenied"}
+
+    client.meta.events.register("after-call.s3.CopyObject", deny)
+    deleter = quarantine_deleter(world.store, world.bucket, world.quarantine, client=client)
+    assert deleter([one], unsettled=True) == [Answer("failed", code="MayStillGo", copy=copy.uri)]
+    assert deleter([one], unsettled=False) == [Answer("failed", code="AccessDenied", copy=copy.uri)]
 
 
 def test_the_purge_aborts_the_uploads_of_its_own_copies_and_nobody_elses(world: Quarantined) -> None:

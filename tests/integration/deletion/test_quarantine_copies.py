@@ -9,6 +9,8 @@ from quarantine_helpers import MIB, put_parts, put_rich, whole
 
 from orphan_pipeline.deletion.quarantine.copying import Copier, NotCopied, SourceChanged, TargetTaken
 from orphan_pipeline.deletion.quarantine.place import Place
+from orphan_pipeline.deletion.undo.copies import copied_back
+from orphan_pipeline.deletion.undo.outcomes import Result
 from orphan_pipeline.demo.servers import ObjectStore
 
 MakeBucket = Callable[..., str]
@@ -83,6 +85,28 @@ def test_nothing_is_copied_over_another_object(seaweedfs: ObjectStore, make_buck
             Copier(client=client).copy(Place(bucket, one.key), Place(bucket, there.key), etag=one.etag, only_if_free=True)
         assert whole(client, bucket, there.key).body == b"newer"
     assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+@pytest.mark.parametrize("moment", ["after-call.s3.CompleteMultipartUpload", "before-send.s3.CopyObject"])
+def test_what_is_written_between_two_ways_of_copying_stays(
+    seaweedfs: ObjectStore, make_bucket: MakeBucket, versioned: bool, moment: str
+) -> None:
+    """Regression: what a look showed after the parts was taken for the copy, gone over by the whole, and its version deleted for good."""
+    client, bucket, other = client_of(seaweedfs), make_bucket(seaweedfs, versioned=versioned), make_bucket(seaweedfs)
+    copied = put_parts(client, other, "q/a/1", [5 * MIB, 10])  # by its parts this store gives it another ETag
+    racing: Any = client_of(seaweedfs)
+    written: list[str] = []
+
+    def write(**_: Any) -> None:
+        if not written:
+            written.append(client.put_object(Bucket=bucket, Key="a/1", Body=b"newer")["ETag"])
+
+    racing.meta.events.register(moment, write)
+    line = {"key": "a/1", "etag": copied.etag, "size": copied.size, "copy": f"s3://{other}/q/a/1", "copy_version": None}
+    assert copied_back(Copier(client=racing), bucket, line) == Result("newer")
+    assert written
+    assert whole(client, bucket, "a/1").body == b"newer"
 
 
 @pytest.mark.parametrize("what", ["Metadata", "TagCount", "StorageClass", "ContentLength"])

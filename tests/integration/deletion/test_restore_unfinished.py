@@ -111,6 +111,18 @@ def test_what_was_answered_comes_back_and_what_was_not_is_counted_until_asked_fo
     assert cancelled.standing() == set(KEYS)
 
 
+def test_what_the_store_carries_out_after_a_restore_comes_back(cancelled: Cancelled) -> None:
+    """Regression: the cancelled run's request was on its way while a restore looked, and `NotSent` was taken for certain."""
+    plan = cancelled.plan.digest
+    cancelled.restore("r1", plan=plan)
+    delete_now(cancelled.client, cancelled.bucket, [one for one in cancelled.planned if one.key in LATER])
+    assert cancelled.restore("r2", plan=plan) == totals(restored=8, unknown=4)
+    assert cancelled.standing() == {*FIRST, *KNOWN}
+    assert cancelled.restore("r3", key=LATER[0]) == totals(restored=1)
+    assert cancelled.restore("r4", plan=plan, include_unknown=True) == totals(restored=11), "what was left standing and stands is not named"
+    assert cancelled.standing() == set(KEYS)
+
+
 @pytest.mark.parametrize("key", [FIRST[0], KNOWN[0], LOST[0]])
 def test_a_key_that_is_named_comes_back_alone(cancelled: Cancelled, key: str) -> None:
     assert cancelled.restore(key=key) == totals(restored=1)

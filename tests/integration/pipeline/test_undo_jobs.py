@@ -10,6 +10,7 @@ from small_world import World
 from orphan_pipeline.deletion.lease.lease import leased, register_of
 from orphan_pipeline.deletion.undo.renamed import refuse_if_renamed
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.inventory.clock import StoreTime
 from orphan_pipeline.lake.layout import Lake
 from pipeline.conftest import Graph
 
@@ -51,11 +52,20 @@ def test_into_quarantine_back_released_and_purged(world: World, graph: Graph, mo
         def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz or UTC) + timedelta(days=2)
 
-    monkeypatch.setattr("orphan_pipeline.assets.purged_quarantine.datetime", InTwoDays)
+    with monkeypatch.context() as wrong:  # this host's clock alone ends no undo
+        wrong.setattr("orphan_pipeline.inventory.clock.datetime", InTwoDays)
+        refused = _run(graph, "media_purge_job")
+    [event] = [event for event in refused.all_events if event.is_step_failure]
+    told = event.step_failure_data.user_failure_data
+    assert told is not None
+    assert (told.description or "").startswith("the clock of the store is -172,8")
+    assert world.listed() == before | copies
+    in_two_days = InTwoDays.now()
+    monkeypatch.setattr("orphan_pipeline.assets.purged_quarantine.store_time", lambda *_: StoreTime(in_two_days, in_two_days))
     purged = _run(graph, "media_purge_job")
     assert purged.success
-    [event] = purged.get_asset_materialization_events()
-    assert event.materialization.metadata["dagster/row_count"].value == 1
+    [made] = purged.get_asset_materialization_events()
+    assert made.materialization.metadata["dagster/row_count"].value == 1
     assert world.listed() == before | {copy for copy in copies if not copy.endswith(key)}
 
 

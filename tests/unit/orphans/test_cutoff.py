@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.orphans.cutoff import ClockReading, frozen_cutoff
+from orphan_pipeline.orphans.cutoff import ClockReading, frozen_cutoff, time_at_least
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -64,6 +64,17 @@ def test_clocks_apart_and_references_before_the_inventory_are_refused(store: dic
     with pytest.raises(Refused) as refused:
         frozen_cutoff(reading("the store", **store), [reading("database app", **database)], WEEK)
     assert str(refused.value) == line
+
+
+@pytest.mark.parametrize(("ahead", "least"), [(300, 0), (0, 0), (-300, -300)])
+def test_the_least_time_is_what_both_clocks_say_has_come(ahead: int, least: int) -> None:
+    assert time_at_least(reading("the store", ahead=ahead)) == NOON + timedelta(seconds=least)
+
+
+@pytest.mark.parametrize(("ahead", "line"), [(301, "the clock of the store is 301 s off"), (-301, "the clock of the store is -301 s off")])
+def test_clocks_apart_say_no_time(ahead: int, line: str) -> None:
+    with pytest.raises(Refused, match=line):
+        time_at_least(reading("the store", ahead=ahead))
 
 
 zones = st.integers(-12, 14).map(lambda hours: timezone(timedelta(hours=hours)))

@@ -81,7 +81,8 @@ def test_what_we_deleted_and_nobody_points_at_pauses_nothing(lake: BucketLake) -
 
 
 @pytest.mark.parametrize(
-    ("outcome", "code", "missed"), [("failed", "MayStillGo", 1), ("failed", "NoAnswer", 1), ("failed", "AccessDenied", 0)]
+    ("outcome", "code", "missed"),
+    [("failed", "MayStillGo", 1), ("failed", "NoAnswer", 1), ("failed", "NotSent", 1), ("failed", "AccessDenied", 0)],
 )
 def test_a_request_that_nobody_knows_the_end_of_counts_as_carried_out(lake: BucketLake, outcome: Outcome, code: str, missed: int) -> None:
     first = sweep(lake, "s1", 0, orphans=["a/1", "a/2"])
