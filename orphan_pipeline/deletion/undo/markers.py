@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Executor, *, named: bool, include_unknown: bool) -> list[Result]:
     """One result a line, in order; `lines` ascend by key. Raises Refused when the store stays too busy."""
+    client = quickened(client)
     before = dict(zip((line["key"] for line in lines), current_of(client, bucket, [line["key"] for line in lines], pool), strict=True))
     between = {line["key"]: markers for line in lines if (markers := _between(line, before[line["key"]]))}
     unknown = {key for key, markers in between.items() if not include_unknown or markers & {*NO_MARKER}}
@@ -31,8 +32,8 @@ def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Execu
     # Ours last: as long as it is the current one, whoever is killed here and runs again finds what lies between. One of each key at a time.
     asked_for = [[(key, marker) for marker in markers] for key, markers in between.items() if key not in unknown]
     for others in zip_longest(*asked_for):
-        refused |= _remove(quickened(client), bucket, dict(filter(None, others)))
-    refused |= _remove(quickened(client), bucket, {line["key"]: line["version_id"] for line in ours if line["key"] not in refused})
+        refused |= _remove(client, bucket, dict(filter(None, others)))
+    refused |= _remove(client, bucket, {line["key"]: line["version_id"] for line in ours if line["key"] not in refused})
     gone = [line["key"] for line in ours if line["key"] not in refused]
     after = before | dict(zip(gone, current_etags(client, bucket, gone, pool), strict=True))
     return [
