@@ -267,6 +267,37 @@ def test_a_fault_that_stays_leaves_no_inventory(listed: Callable[..., Listed], f
         listed(lambda _, target: fault if "prefix=b%2F" in target else None)
 
 
+@pytest.fixture(scope="module")
+def bucket_of_a_tree(seaweedfs: ObjectStore) -> str:
+    filled(seaweedfs, "faults", KEYS)
+    return "faults"
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_before_a_store_that_lists_a_tree_the_inventory_is_exact_or_absent_too(
+    seaweedfs: ObjectStore, bucket_of_a_tree: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    small_pages(monkeypatch, timeout=1 if fault is stall else 60)
+
+    def keys(spoil: Callable[[int, str], Fault | None]) -> list[str]:
+        with faulty_proxy(seaweedfs.endpoint, spoil) as proxy:
+            take_inventory(
+                dataclasses.replace(seaweedfs, endpoint=proxy.endpoint).client(),
+                bucket_of_a_tree,
+                InventorySettings(concurrency=4),
+                prefixes=[OwnedPrefix(path=WHOLE_BUCKET)],
+                last=None,
+                folder=tmp_path,
+                report=lambda line: None,
+            )
+        assert proxy.spoilt == 3
+        return sorted(map(str, pq.read_table(tmp_path / PART)["key"].to_pylist()))
+
+    assert keys(lambda number, _: fault if number in (0, 2, 3) else None) == KEYS
+    with pytest.raises(Refused, match=r"listing prefix 'b/'.* failed 4 times, last with .*: no inventory is made of part of a list"):
+        keys(lambda _, target: fault if "prefix=b%2F" in target else None)
+
+
 def only(fault: Fault, *marks: str, times: int | None = None) -> Callable[[int, str], Fault | None]:
     """Spoils whole pages whose requests bear these marks, all of them or only the first few."""
     left = itertools.count() if times is None else iter(range(times))
