@@ -13,15 +13,16 @@ from orphan_pipeline.deletion.wire.deletes import seconds_on_the_wire
 NO_ANSWER = Answer("failed", code="NoAnswer")
 OPEN, DOUBTFUL = TRY_AGAIN | {NO_ANSWER.code}, MAYBE_DONE | {NO_ANSWER.code}
 MAY_STILL_GO = "MayStillGo"
-"""Code of what is held now, or refused, and stands; but of an earlier request, also of a run that was killed, nobody knows whether the
-store has yet to carry it out."""
+"""Code of what is held now, or refused, and stands, followed by the code that says why (`MayStillGo:AccessDenied`); but of an earlier
+request, also of a run that was killed, nobody knows whether the store has yet to carry it out."""
 
 NOT_SENT = Answer("failed", code="NotSent")
 """Of a chunk that a run left unfinished and a restore settled: it stands, and nobody asked for it since. Whether that run had, or how far
 the store has come with what it asked for, nobody knows."""
 
 UNANSWERED = DOUBTFUL | {MAY_STILL_GO, NOT_SENT.code}
-"""Codes of keys of which that is so: the after-check takes them for gone, and a restore looks what became of them."""
+"""What the codes of keys begin with, up to a colon, of which that is so: the after-check takes them for gone, and a restore looks what
+became of them."""
 
 HELD = ("referenced_again", "held")
 NOT_SENT_NOW = ("missing", "changed", *HELD)
@@ -93,7 +94,12 @@ class Sending:
 
 def may_still_go(answer: Answer) -> Answer:
     """What is held stays held: that is no failure of the run."""
-    return replace(answer, code=MAY_STILL_GO)
+    return replace(answer, code=":".join(filter(None, (MAY_STILL_GO, answer.code))))
+
+
+def is_unanswered(code: str | None) -> bool:
+    """Whether a code is one of `UNANSWERED`."""
+    return (code or "").partition(":")[0] in UNANSWERED
 
 
 def _open(answer: Answer) -> bool:

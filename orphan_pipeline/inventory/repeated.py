@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.inventory.columns import CURRENT
 
-MEMORY = 96 * 2**20
-"""What does not fit is spilled: a listing is flat in memory, and so is this."""
+OF_A_LISTING, OF_A_REPORT = 96 * 2**20, 512 * 2**20
+"""Bytes of memory. What does not fit is spilled: a listing is flat in memory, and so is this. Reports are of the largest buckets, and each
+pass reads all keys again."""
 
-ROWS_A_PASS = 50_000_000
-"""What is grouped at once is bounded too, since each part of what DuckDB spills must fit into its memory again."""
+BYTES_A_ROW = 2
+"""What is grouped in one pass is bounded too, since each part of what DuckDB spills must fit into its memory again."""
 
 # Hashes first, since they take a quarter of the room; only what has one hash is compared itself. Both on one connection: in another
 # version of DuckDB, hash() is another function. Without the casts the remainder is one of 128 bits, and costs more than the rest.
@@ -27,11 +28,11 @@ ALIKE = "SELECT hashed FROM ({named}) WHERE hashed % $passes::UBIGINT = $number:
 REPEATED = "SELECT key FROM ({named}) WHERE list_contains($alike, hashed) GROUP BY key, id HAVING count(*) > 1 ORDER BY key LIMIT 1"
 
 
-def repeated_key(inventory: Path, *, versions: bool) -> str | None:
+def repeated_key(inventory: Path, *, versions: bool, memory_bytes: int = OF_A_LISTING) -> str | None:
     """A key that stands there more than once; where it holds `versions`, of which one does, or of which two are current."""
     named = VERSIONS if versions else OBJECTS
-    passes = pq.read_metadata(inventory).num_rows // ROWS_A_PASS + 1
-    with duck(inventory.parent, memory_bytes=MEMORY) as connection:
+    passes = pq.read_metadata(inventory).num_rows * (2 if versions else 1) * BYTES_A_ROW // memory_bytes + 1
+    with duck(inventory.parent, memory_bytes=memory_bytes) as connection:
         for number in range(passes):
             looking = {"inventory": str(inventory), "passes": passes, "number": number}
             alike = [hashed for (hashed,) in rows(connection, ALIKE.format(named=named), looking)]

@@ -19,7 +19,7 @@ from orphan_pipeline.inventory.listing.chain import LeftOut, OutOfOrder
 from orphan_pipeline.inventory.listing.lister import Lister
 from orphan_pipeline.inventory.listing.page import Kind
 from orphan_pipeline.inventory.prefixes import WHOLE_BUCKET, OwnedPrefix
-from orphan_pipeline.inventory.repeated import repeated_key
+from orphan_pipeline.inventory.repeated import OF_A_REPORT, repeated_key
 from orphan_pipeline.inventory.reports.report import read_report
 from orphan_pipeline.inventory.snapshot import PART, InventoryFigures, write_inventory
 from orphan_pipeline.settings.model import InventorySettings
@@ -141,6 +141,6 @@ def _reported(
             expected=last.rows if last is not None else None,
             detail=found.detail,
         )
-    if (key := repeated_key(folder / PART, versions=settings.versions)) is not None:
+    if (key := repeated_key(folder / PART, versions=settings.versions, memory_bytes=OF_A_REPORT)) is not None:
         raise Refused(f"{found.manifest_key}: the report names {key!r} twice, expected each object once: the next report may be right")
     return replace(figures, started_at=found.started_at, report=found.manifest_key)

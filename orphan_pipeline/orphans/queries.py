@@ -238,7 +238,7 @@ CREATE TEMP VIEW recorded AS SELECT NULL::VARCHAR AS key, NULL::TIMESTAMPTZ AS "
 RECORDED = """
 CREATE TEMP TABLE recorded AS SELECT key, "at", parse_path(filename)[-2] AS plan
 FROM read_parquet($files, hive_partitioning = false, union_by_name = true, filename = true) SEMI JOIN refs USING (key)
-WHERE list_contains($gone, outcome) OR list_contains($unanswered, code)
+WHERE list_contains($gone, outcome) OR list_contains($unanswered, split_part(code, ':', 1))
 """
 UNSETTLED = 'CREATE TEMP TABLE unsettled (key VARCHAR, "at" TIMESTAMPTZ, plan VARCHAR)'
 ADD_UNSETTLED = """

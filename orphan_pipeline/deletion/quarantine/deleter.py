@@ -16,7 +16,7 @@ from orphan_pipeline.deletion.ledger import Answer, Planned
 from orphan_pipeline.deletion.looking import look
 from orphan_pipeline.deletion.quarantine.copying import Copied, Copier, NotCopied, SourceChanged, etag_of
 from orphan_pipeline.deletion.quarantine.place import Place, Quarantine
-from orphan_pipeline.deletion.sending import MAY_STILL_GO
+from orphan_pipeline.deletion.sending import may_still_go
 from orphan_pipeline.deletion.settle import BY_LOOKING
 from orphan_pipeline.errors import Refused
 
@@ -99,7 +99,7 @@ class QuarantineDeleter:
             return self._copier.copy(original, copy, etag=one.etag, only_if_free=False)
         except NotCopied as failed:
             if unsettled:  # the killed run may have had its copy, and its request may be on its way
-                return self._left(one, standing=Answer("failed", code=MAY_STILL_GO))
+                return self._left(one, standing=may_still_go(Answer("failed", code=failed.code)))
             if isinstance(failed, SourceChanged):
                 return with_stray(Answer("missing" if failed.gone else "changed", code=failed.code), self._copier, copy)
             return with_stray(Answer("failed", code=failed.code), self._copier, copy)

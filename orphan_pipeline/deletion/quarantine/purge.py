@@ -2,8 +2,9 @@
 what no ledger names is left where it is.
 
 A copy stays as long as its delete is younger than the undo window, and as long as what was restored of it is held (see releases.py: a
-restore that was killed may still need it). One whose original was left standing stays too where nothing stands by now: a request of a
-killed run may have been carried out late, and then the copy is all that is left.
+restore that was killed may still need it). One whose original was left standing, though a request of a killed run may have been on its way,
+stays for an undo window more where nothing stands by now: that request may have been carried out late, and then the copy is all that is
+left.
 
 `{bucket}/purges/{purge_id}/{chunk}.parquet`, one row a copy: key, copy, copy_version, etag (of the original, as planned), size, outcome
 (`purged`, or `failed` with the store's code), at.
@@ -24,6 +25,7 @@ from orphan_pipeline.deletion.ledger import LEFT_STANDING, Busy, Ledger
 from orphan_pipeline.deletion.quarantine.copying import Copier
 from orphan_pipeline.deletion.quarantine.place import Place, Quarantine
 from orphan_pipeline.deletion.requests import remove
+from orphan_pipeline.deletion.sending import is_unanswered
 from orphan_pipeline.deletion.undo.held import view_restored
 from orphan_pipeline.deletion.undo.outcomes import Line
 from orphan_pipeline.duck import arrow_batches, duck, rows, view_files
@@ -58,7 +60,8 @@ FORMER_PURGES = {"copy": "VARCHAR", "outcome": "VARCHAR"}
 
 # A copy whose original was not deleted after all is nobody's undo, and waits for the window like the others.
 DUE = """
-SELECT key, "copy", copy_version, etag, size, outcome FROM read_parquet($ledgers, hive_partitioning = false, union_by_name = true) AS ledger
+SELECT key, "copy", copy_version, etag, size, outcome, code, "at"
+FROM read_parquet($ledgers, hive_partitioning = false, union_by_name = true) AS ledger
 WHERE "copy" IS NOT NULL AND "at" < $before
   AND NOT EXISTS (FROM restored WHERE restored.key = ledger.key)
   AND NOT EXISTS (FROM purged WHERE purged."copy" = ledger."copy" AND purged.outcome = 'purged')
@@ -70,7 +73,7 @@ TOTALS = "SELECT outcome, count(*), coalesce(sum(size), 0)::BIGINT FROM read_par
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurgeTotals:
     """`busy`: plans that are being carried out or restored right now, left for the next purge. `kept`: copies that may be all that is left
-    of their objects, though by the ledger those were left standing."""
+    of their objects, though by the ledger those were left standing: for an undo window more."""
 
     purged: Amount
     failed: Amount
@@ -95,13 +98,14 @@ def purge(
     what `go_on` raises, which is asked before each request."""
     folder = lake.purge(purge_id)
     progress = Progress("purge", "copies", report)
-    number, busy, kept = count(), 0, list[str]()
+    number, busy, kept, first_kept = count(), 0, 0, ""
     for ledger in _with_copies(lake):
         try:
             with ledger.exclusively():  # no restore may lose its copy under its hands
                 for due in _due(lake, ledger, before=now - undo_window, spill_under=folder):
-                    lines, left = _without_all_that_is_left(Copier(client=client), bucket, due)
-                    kept += left
+                    left = _all_that_is_left(Copier(client=client), bucket, due, since=now - 2 * undo_window)
+                    lines = [line for line in due if line["key"] not in left]
+                    kept, first_kept = kept + len(left), first_kept or min(left, default="")
                     go_on()
                     if not lines:
                         continue
@@ -114,14 +118,14 @@ def purge(
     progress.finish()
     if kept:
         report(
-            f"purge: {len(kept):,} copies are kept: by the ledger their objects were left standing, and now nothing stands there. Bring "
-            f"them back: orphan-pipeline restore --key {kept[0]!r}; or remove the copies"
+            f"purge: {kept:,} copies are kept for another undo window: by the ledger their objects were left standing, and now nothing "
+            f"stands there. To bring one back: orphan-pipeline restore --key {first_kept!r}"
         )
     totals = _totals(folder)
     return PurgeTotals(
         purged=totals.get("purged", Amount(0, 0)),
         failed=totals.get("failed", Amount(0, 0)),
-        kept=len(kept),
+        kept=kept,
         uploads=uploads,
         busy=busy,
     )
@@ -153,16 +157,15 @@ def _due(lake: BucketLake, ledger: Ledger, *, before: datetime, spill_under: Pat
             yield batch.to_pylist()
 
 
-def _without_all_that_is_left(copier: Copier, bucket: str, due: Sequence[Line]) -> tuple[list[Line], list[str]]:
-    """The lines whose copies may go, and the keys of the others."""
+def _all_that_is_left(copier: Copier, bucket: str, due: Sequence[Line], *, since: datetime) -> set[str]:
+    """The keys of those whose copies must not go yet. What was recorded before that moment was kept long enough."""
 
     def is_all(line: Line) -> bool:
         return copier.head(Place(bucket, line["key"])) is None and copier.head(Place.of(line["copy"], line["copy_version"])) is not None
 
-    doubtful = [line for line in due if line["outcome"] in LEFT_STANDING]
+    doubtful = [line for line in due if line["outcome"] in LEFT_STANDING and is_unanswered(line["code"]) and line["at"] >= since]
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        kept = {line["key"] for line, is_left in zip(doubtful, pool.map(is_all, doubtful), strict=True) if is_left}
-    return [line for line in due if line["key"] not in kept], sorted(kept)
+        return {line["key"] for line, is_left in zip(doubtful, pool.map(is_all, doubtful), strict=True) if is_left}
 
 
 def _removed(client: "S3Client", lines: Sequence[Line]) -> list[str | None]:

@@ -38,12 +38,15 @@ reference dangles by its own doing."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreTotals:
+    """`standing`: passed over, since they stand; but the store may yet carry out a request for them."""
+
     restored: int
     newer: int
     deleted_again: int
     lost: int
     refused: int
     unknown: int
+    standing: int = 0
 
     @classmethod
     def of(cls, counted: Counter[str]) -> Self:

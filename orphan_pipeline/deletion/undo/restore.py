@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orphan_pipeline.deletion.ledger import GONE, LEDGER, LEFT_STANDING, Planned
+from orphan_pipeline.deletion.ledger import GONE, LEDGER, Planned
 from orphan_pipeline.deletion.permanent import PERMANENT
 from orphan_pipeline.deletion.sending import UNANSWERED
 from orphan_pipeline.deletion.settle import settle
@@ -43,11 +43,10 @@ KEYS_A_FILE = 1000
 CHUNKS_AT_ONCE = 4
 REQUESTS_AT_ONCE = 32
 
-# A copy without a delete: the run that made it may have been killed with its request on the way.
 RESTORABLE = """
 SELECT key, etag, size, last_modified, version_id, outcome, code, "copy", copy_version
 FROM read_parquet($files, hive_partitioning = false, union_by_name = true)
-WHERE (list_contains($gone, outcome) OR list_contains($unanswered, code) OR ("copy" IS NOT NULL AND list_contains($standing, outcome)))
+WHERE (list_contains($gone, outcome) OR list_contains($unanswered, split_part(code, ':', 1)))
   AND coalesce(code, '') != $permanent
   AND ($keys IS NULL OR list_contains($keys, key))
   AND ($since IS NULL OR "at" >= $since) AND ($until IS NULL OR "at" < $until)
@@ -99,7 +98,7 @@ def restore_selected(
             go_on=go_on,
             report=report,
         )
-        if not any(lake.restore(restore_id).glob("*.parquet")):
+        if not totals.standing and not any(lake.restore(restore_id).glob("*.parquet")):
             raise Refused(
                 f"restore: the ledger says of no object{f' with the key {selection.key!r}' if selection.key else ''} that it was deleted"
             )
@@ -123,6 +122,7 @@ def restore(
     interrupted can be run again. Raises Refused when the store stays too busy, and what `go_on` raises, which is asked before each chunk:
     no other begins then."""
     outcomes: Counter[str] = Counter()
+    standing: list[int] = []
     progress = Progress("restore", "keys", report)
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool, ThreadPoolExecutor(CHUNKS_AT_ONCE) as chunks:
 
@@ -130,8 +130,9 @@ def restore(
             go_on()
             file, named = folder / f"{number:08d}.parquet", which.keys is not None
             lines = _looked_up(client, bucket, lines, pool)
-            if not named:
-                lines = _gone(lines, report)
+            if not named:  # what stands is neither brought back nor held; who named its key is told that it is back
+                standing.append(sum(line["outcome"] not in GONE for line in lines))
+                lines = [line for line in lines if line["outcome"] in GONE]
             return restore_lines(client, bucket, lines, include_unknown=include_unknown, named=named, file=file, pool=pool)
 
         under_way: set[Future[list[Result]]] = set()
@@ -142,7 +143,10 @@ def restore(
                 outcomes += _counted(done, progress)
         outcomes += _counted(under_way, progress)
     progress.finish()
-    return RestoreTotals.of(outcomes)
+    totals = replace(RestoreTotals.of(outcomes), standing=sum(standing))
+    if totals.standing:
+        report(f"restore: {totals.standing:,} objects stand, but the store may yet carry out a request for them: run this again later")
+    return totals
 
 
 def restore_lines(
@@ -180,14 +184,6 @@ def _looked_up(client: "S3Client", bucket: str, lines: list[Line], pool: ThreadP
     return [looked.get(line["key"], line) for line in lines]
 
 
-def _gone(lines: list[Line], report: Callable[[str], None]) -> list[Line]:
-    """What stands is neither brought back nor held; who named its key is told that it is back."""
-    standing = sum(line["outcome"] == STANDS and line["code"] in UNANSWERED for line in lines)
-    if standing:
-        report(f"restore: {standing:,} objects stand, but the store may yet carry out a request for them: run this again later")
-    return [line for line in lines if line["outcome"] in GONE]
-
-
 def restorable(ledgers: list[str], which: Which, *, spill_under: Path) -> Iterator[list[Line]]:
     """What these files say was deleted, or may have been since, and can be brought back, by key, the latest line of each."""
     if not ledgers:
@@ -200,7 +196,6 @@ def restorable(ledgers: list[str], which: Which, *, spill_under: Path) -> Iterat
         "until": which.until,
         "permanent": PERMANENT,
         "gone": list(GONE),
-        "standing": list(LEFT_STANDING),
         "unanswered": list(UNANSWERED),
     }
     with duck(spill_under) as connection:

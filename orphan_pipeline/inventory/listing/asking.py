@@ -22,7 +22,7 @@ from orphan_pipeline.inventory.listing.oracle import Oracle
 from orphan_pipeline.inventory.listing.page import BrokenPage, Kind, Page, Token
 from orphan_pipeline.inventory.listing.page_ends import PageEnds
 from orphan_pipeline.inventory.listing.pages import parse_fast
-from orphan_pipeline.inventory.listing.transport import TURN, Transport, Unanswered
+from orphan_pipeline.inventory.listing.transport import TURN, Transport, Unanswered, unanswered
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -135,7 +135,8 @@ class Asker:
     def _signed(self, question: Question) -> tuple[str, dict[str, str]]:
         """The URL of a request and the headers that go with it."""
         asked = {"Bucket": self._bucket, **question.parameters(self._page_keys, self.kind)}
-        url = self._client.generate_presigned_url(self.kind.method, Params=asked, ExpiresIn=PRESIGNED_SECONDS)
+        with unanswered():  # credentials that are about to expire are refreshed here, over the network
+            url = self._client.generate_presigned_url(self.kind.method, Params=asked, ExpiresIn=PRESIGNED_SECONDS)
         self.requests += 1
         # Where the requester pays, the presigned URL says so in a header that it has signed and that must go along.
         return url, {REQUEST_PAYER: "requester"} if REQUEST_PAYER in url else {}

@@ -25,6 +25,15 @@ class Unanswered(Exception):
     the words of a connection's error hold the presigned URL, with all that its signature gives away."""
 
 
+@contextmanager
+def unanswered() -> Iterator[None]:
+    """Raises Unanswered for what botocore and urllib3 raise where a connection fails, times out or ends too early."""
+    try:
+        yield
+    except (HTTPClientError, StoreConnectionError, HTTPError) as error:
+        raise Unanswered(type(error).__name__) from None
+
+
 class Turn:
     """One for the process, as there is one interpreter."""
 
@@ -65,13 +74,10 @@ class Transport:
     def send(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body. Raises Unanswered."""
         request = AWSRequest(method="GET", url=url, headers=headers, stream_output=True)
-        try:
-            with TURN.given_up():
-                response = self._session.send(request.prepare())
-                # In one read: botocore's `content` puts the body together from small pieces.
-                return response.status_code, response.raw.read()
-        except (HTTPClientError, StoreConnectionError, HTTPError) as error:
-            raise Unanswered(type(error).__name__) from None
+        with unanswered(), TURN.given_up():
+            response = self._session.send(request.prepare())
+            # In one read: botocore's `content` puts the body together from small pieces.
+            return response.status_code, response.raw.read()
 
     def close(self) -> None:
         self._session.close()

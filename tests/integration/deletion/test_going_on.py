@@ -36,7 +36,9 @@ from orphan_pipeline.deletion.newer.objects import HIDDEN
 from orphan_pipeline.deletion.quarantine.place import Quarantine
 from orphan_pipeline.deletion.requests import delete_one, remove_every_marker
 from orphan_pipeline.deletion.sending import MAY_STILL_GO, UNANSWERED
+from orphan_pipeline.deletion.undo import restore as restoring
 from orphan_pipeline.deletion.undo.outcomes import RestoreTotals
+from orphan_pipeline.deletion.undo.selection import Selection
 from orphan_pipeline.demo.servers import ObjectStore
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
@@ -106,7 +108,7 @@ def test_a_copy_that_a_killed_run_made_is_named_though_its_key_is_held_by_now(
     reference(database_url, "a/03")
     swept.delete("r2")
     lines = {line["key"]: line for line in recorded(swept.ledger)}
-    assert (lines["a/03"]["outcome"], lines["a/03"]["code"]) == ("referenced_again", MAY_STILL_GO)
+    assert (lines["a/03"]["outcome"], lines["a/03"]["code"]) == ("referenced_again", f"{MAY_STILL_GO}:documents")
     plan = swept.ledger.plan()
     assert plan is not None
     place = Quarantine.of(plan.quarantine or "")
@@ -181,7 +183,7 @@ def test_a_killed_runs_request_that_is_carried_out_after_the_next_run_comes_back
     plan = write_plan(tmp_path / "plan.parquet", planned)
     execute(plan, ledger, deleter_of(seaweedfs, world.bucket), guards=[Holds("a/1", when)])
     assert {line["key"]: (line["outcome"], line["code"]) for line in recorded(ledger)} == {
-        "a/1": ("referenced_again", MAY_STILL_GO),
+        "a/1": ("referenced_again", f"{MAY_STILL_GO}:documents"),
         "a/2": ("deleted", None),
     }
     delete_now(world.client, world.bucket, planned[:1])
@@ -202,8 +204,8 @@ def test_what_went_by_a_request_that_got_no_answer_comes_back_when_it_is_asked_f
     assert delete_now(client_of(seaweedfs, attempts=1), world.bucket, planned[:1])["a/gone"] is not None
     ledger = Ledger(world.lake.ledger("a" * 64, dry_run=False))
     record_deletion(ledger, planned, [Answer("failed", code=code)] * 2)
-    assert world.restore("r0", plan="a" * 64) == replace(NOTHING_RESTORED, unknown=1)
-    assert world.restore("r1", plan="a" * 64, include_unknown=True) == replace(NOTHING_RESTORED, restored=1)
+    assert world.restore("r0", plan="a" * 64) == replace(NOTHING_RESTORED, unknown=1, standing=1)
+    assert world.restore("r1", plan="a" * 64, include_unknown=True) == replace(NOTHING_RESTORED, restored=1, standing=1)
     assert [line["key"] for file in world.lake.restored_parquet() for line in pq.read_table(file).to_pylist()] == ["a/gone"] * 2
     [marker] = [answer.version_id for answer in delete_now(world.client, world.bucket, planned[:1]).values() if answer]
     assert marker
@@ -226,3 +228,28 @@ def test_a_removal_without_an_answer_is_asked_for_again(seaweedfs: ObjectStore, 
     with faulty_store(seaweedfs.endpoint, before=lambda number: nothing if number == 0 else NOTHING) as store:
         assert remove_every_marker(client_of(seaweedfs, endpoint=store.endpoint), bucket, markers) == {}
     assert standing(client_of(seaweedfs), bucket)["a/1"].markers == []
+
+
+def test_a_restore_that_finds_everything_standing_says_so_once_and_is_no_failure(
+    seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the ledger said of no object that it was deleted, right after each chunk had said to run it again later."""
+    monkeypatch.setattr(restoring, "KEYS_A_FILE", 1)
+    client, bucket, lake = client_of(seaweedfs), make_bucket(seaweedfs, versioned=True), BucketLake(tmp_path / "lake")
+    planned = put(client, bucket, {"a/1": b"1", "a/2": b"2"})
+    record_deletion(Ledger(lake.ledger("a" * 64, dry_run=False)), planned, [Answer("failed", code="MayStillGo:AccessDenied")] * 2)
+    lines: list[str] = []
+    found = restoring.restore_selected(
+        client,
+        bucket,
+        lake=lake,
+        selection=Selection(plan="a" * 64),
+        include_unknown=False,
+        restore_id="r",
+        go_on=lambda: None,
+        report=lines.append,
+    )
+    assert found == replace(NOTHING_RESTORED, standing=2)
+    told = "restore: 2 objects stand, but the store may yet carry out a request for them: run this again later"
+    assert [line for line in lines if "stand" in line] == [told]
+    assert lake.restored_parquet() == []

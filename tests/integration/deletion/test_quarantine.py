@@ -365,7 +365,7 @@ def test_a_copy_whose_original_came_into_use_before_it_went_is_purged(world: Qua
         execute_into(world.plan, world.ledger, deleter, world.quarantine.uri, guards=[Killed()])
     execute_into(world.plan, world.ledger, deleter, world.quarantine.uri, guards=[Holds()])
     [line] = [line for line in recorded(world.ledger) if line["key"] == key]
-    assert (line["outcome"], line["code"]) == ("referenced_again", "MayStillGo"), "the killed run's request may be on its way"
+    assert (line["outcome"], line["code"]) == ("referenced_again", "MayStillGo:documents"), "the killed run's request may be on its way"
     assert world.now()[key] == world.before[key]
     assert world.copies()[key] is not None
     assert world.purge().purged.objects == len(world.planned)
@@ -373,23 +373,39 @@ def test_a_copy_whose_original_came_into_use_before_it_went_is_purged(world: Qua
 
 
 @pytest.mark.parametrize("outcome", ["failed", "referenced_again", "held"])
-def test_a_copy_stays_whose_original_was_left_standing_and_is_gone(world: Quarantined, outcome: Any) -> None:
+def test_a_copy_stays_for_another_window_whose_original_was_left_standing_and_is_gone(world: Quarantined, outcome: Any) -> None:
     """Regression: a request of a killed run was carried out after another had recorded that the key was left alone; the purge took the
     copy, all that was left, and no restore named it."""
-    deleter = quarantine_deleter(world.store, world.bucket, world.quarantine)
-    for one in world.planned:
-        assert not isinstance(deleter._copied(one, unsettled=False), Answer)
-    answers = [Answer(outcome, code="documents", copy=world.quarantine.copy_of(one.key, plan=PLAN).uri) for one in world.planned]
-    world.ledger.begin(plan_named(PLAN, prefix="a/", quarantine=world.quarantine))
-    world.ledger.record(0, world.planned, answers, at=datetime.now(UTC))
+    left_with_a_copy(world, outcome, code="MayStillGo:documents")
     gone = world.planned[0].key
     world.client.delete_object(Bucket=world.bucket, Key=gone)
     found = world.purge()
     assert (found.purged.objects, found.kept) == (2, 1)
     assert world.copies() == dict.fromkeys(world.before) | {gone: world.before[gone]}
-    assert world.restore(plan=PLAN) == totals(unknown=1)
-    assert world.restore("r2", plan=PLAN, include_unknown=True) == totals(restored=1)
+    assert world.restore(plan=PLAN) == totals(unknown=1, standing=2)
+    assert world.restore("r2", plan=PLAN, include_unknown=True) == totals(restored=1, standing=2)
     assert world.now() == world.before
+
+
+def left_with_a_copy(world: Quarantined, outcome: Any, *, code: str, ago: timedelta = timedelta()) -> None:
+    """Every object of the plan was copied, and its delete held or refused."""
+    deleter = quarantine_deleter(world.store, world.bucket, world.quarantine)
+    for one in world.planned:
+        assert not isinstance(deleter._copied(one, unsettled=False), Answer)
+    answers = [Answer(outcome, code=code, copy=world.quarantine.copy_of(one.key, plan=PLAN).uri) for one in world.planned]
+    world.ledger.begin(plan_named(PLAN, prefix="a/", quarantine=world.quarantine))
+    world.ledger.record(0, world.planned, answers, at=datetime.now(UTC) - ago)
+
+
+@pytest.mark.parametrize(("code", "windows"), [("documents", 0), ("AccessDenied", 0), ("MayStillGo:documents", 1), ("NotSent", 1)])
+def test_no_copy_stays_for_ever(world: Quarantined, code: str, windows: int) -> None:
+    """Where nobody asked for its original it is nobody's undo, whoever deleted that since; otherwise it is kept for one window more."""
+    left_with_a_copy(world, "referenced_again", code=code, ago=windows * WINDOW)
+    for one in world.planned:
+        world.client.delete_object(Bucket=world.bucket, Key=one.key)
+    found = world.purge()
+    assert (found.purged.objects, found.kept) == (len(world.planned), 0)
+    assert world.copies() == dict.fromkeys(world.before)
 
 
 def test_a_copy_that_fails_where_an_earlier_run_may_have_asked_is_not_called_left_alone(world: Quarantined) -> None:
@@ -407,7 +423,7 @@ def test_a_copy_that_fails_where_an_earlier_run_may_have_asked_is_not_called_lef
 
     client.meta.events.register("after-call.s3.CopyObject", deny)
     deleter = quarantine_deleter(world.store, world.bucket, world.quarantine, client=client)
-    assert deleter([one], unsettled=True) == [Answer("failed", code="MayStillGo", copy=copy.uri)]
+    assert deleter([one], unsettled=True) == [Answer("failed", code="MayStillGo:AccessDenied", copy=copy.uri)]
     assert deleter([one], unsettled=False) == [Answer("failed", code="AccessDenied", copy=copy.uri)]
 
 

@@ -99,7 +99,7 @@ def totals(**counts: int) -> RestoreTotals:
 def test_what_was_answered_comes_back_and_what_was_not_is_counted_until_asked_for(cancelled: Cancelled, by: str) -> None:
     plan, prefix = (cancelled.plan.digest[:8], "") if by == "plan" else ("", "a/")
     assert cancelled.standing() == set(LATER)
-    assert cancelled.restore("r1", plan=plan, prefix=prefix) == totals(restored=8, unknown=2)
+    assert cancelled.restore("r1", plan=plan, prefix=prefix) == totals(restored=8, unknown=2, standing=2)
     assert cancelled.standing() == {*FIRST, *KNOWN, *LATER}
     assert {line["key"]: (line["outcome"], line["code"]) for line in recorded(cancelled.ledger)} == (
         dict.fromkeys([*FIRST, *KNOWN], ("deleted", None))
@@ -119,7 +119,9 @@ def test_what_the_store_carries_out_after_a_restore_comes_back(cancelled: Cancel
     assert cancelled.restore("r2", plan=plan) == totals(restored=8, unknown=4)
     assert cancelled.standing() == {*FIRST, *KNOWN}
     assert cancelled.restore("r3", key=LATER[0]) == totals(restored=1)
-    assert cancelled.restore("r4", plan=plan, include_unknown=True) == totals(restored=11), "what was left standing and stands is not named"
+    assert cancelled.restore("r4", plan=plan, include_unknown=True) == totals(restored=11, standing=1), (
+        "what was left standing and stands is not named"
+    )
     assert cancelled.standing() == set(KEYS)
 
 
@@ -132,7 +134,7 @@ def test_a_key_that_is_named_comes_back_alone(cancelled: Cancelled, key: str) ->
 def test_an_unknown_delete_of_a_newer_object_is_not_brought_back(cancelled: Cancelled) -> None:
     put(cancelled.client, cancelled.bucket, {LOST[0]: b"newer"})
     cancelled.client.delete_object(Bucket=cancelled.bucket, Key=LOST[0])
-    assert cancelled.restore(prefix="a/", include_unknown=True) == totals(restored=9, lost=1)
+    assert cancelled.restore(prefix="a/", include_unknown=True) == totals(restored=9, lost=1, standing=2)
     assert LOST[0] not in cancelled.standing()
 
 

@@ -17,6 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from boto3.session import Session
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import EndpointConnectionError
+from botocore.session import get_session
 from faulty_proxy import Answer, Fault, faulty_proxy
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
@@ -582,3 +585,27 @@ def test_a_request_that_was_refused_as_expired_is_signed_anew_with_fresh_credent
     assert page.objects["key"].to_pylist() == [key for key in KEYS if key.startswith("a/")]
     assert seen == [("OLD-KEY", "OLD-TOKEN"), ("NEW-KEY", "NEW-TOKEN")]
     assert asker.retried == 1
+
+
+def test_credentials_that_cannot_be_refreshed_once_are_asked_for_again(moto: ObjectStore, bucket: str) -> None:
+    """Each request is signed anew; a role's credentials come over the network too."""
+    refreshed: list[str] = []
+
+    def refresh() -> dict[str, str]:
+        refreshed.append("asked")
+        if len(refreshed) == 1:
+            raise EndpointConnectionError(endpoint_url="https://sts.example")
+        later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        return {"access_key": "NEW", "secret_key": "secret", "token": "token", "expiry_time": later}
+
+    session, soon = get_session(), datetime.now(UTC) + timedelta(minutes=5)
+    session._credentials = RefreshableCredentials("OLD", "secret", "token", soon, refresh, "assume-role")  # type: ignore[attr-defined]
+    client = Session(botocore_session=session).client(
+        "s3", endpoint_url=moto.endpoint, region_name="us-east-1", config=Config(signature_version="s3v4", proxies={})
+    )
+    asker = Asker(client, bucket, connections=1, attempts=ATTEMPTS)
+    with TURN:
+        page = asker.ask(Question(prefix="a/"))
+    asker.close()
+    assert page.objects["key"].to_pylist() == [key for key in KEYS if key.startswith("a/")]
+    assert (len(refreshed), asker.retried) == (2, 1)

@@ -1,7 +1,6 @@
 """Several chunks at once: the canary alone and looked at, guards asked in order, whatever stops or breaks a run leaves the ledger exact."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Event, Lock
@@ -16,7 +15,7 @@ from orphan_pipeline.deletion.execute import Pretending, execute_plan
 from orphan_pipeline.deletion.guards import Hold
 from orphan_pipeline.deletion.ledger import Answer, Ledger, LedgerPlan, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
-from orphan_pipeline.deletion.sending import MAY_STILL_GO
+from orphan_pipeline.deletion.sending import may_still_go
 from orphan_pipeline.deletion.stopping import Limits
 from orphan_pipeline.errors import Refused
 
@@ -340,9 +339,7 @@ def test_a_key_held_only_now_that_an_earlier_run_made_go_keeps_what_the_store_sh
     needed = Answer("referenced_again", code="documents")
     log: list[str] = []
     run(plan, ledger, deleter, guards=[Guarding("g", log, held={"00-0": needed, "00-1": needed})])
-    assert [answer for _, answer in ledger.recorded(0)] == [gone, replace(needed, code=MAY_STILL_GO)], (
-        "and what stands may yet go by that run's request"
-    )
+    assert [answer for _, answer in ledger.recorded(0)] == [gone, may_still_go(needed)], "and what stands may yet go by that run's request"
     assert log[1] == "g after 0 unknown referenced_again", "so that it is brought back"
 
 

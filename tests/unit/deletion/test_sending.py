@@ -1,7 +1,6 @@
 """Attempts, answers and guards of one chunk's requests, with a store that answers as it is told to."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from orphan_pipeline.deletion.guards import Hold, alone_unless_held, held_by, ho
 from orphan_pipeline.deletion.ledger import Answer, Planned
 from orphan_pipeline.deletion.pace.pace import Pace
 from orphan_pipeline.deletion.requests import NotReadable, send_chunk
-from orphan_pipeline.deletion.sending import MAY_STILL_GO, NO_ANSWER, UNANSWERED, Sending
+from orphan_pipeline.deletion.sending import NO_ANSWER, UNANSWERED, Sending, may_still_go
 
 PLANNED = [Planned(key, "e", 1, datetime(2026, 11, 1, tzinfo=UTC)) for key in "abc"]
 NEEDED = Answer("referenced_again", code="documents")
@@ -117,7 +116,7 @@ def test_what_is_held_on_a_repeated_attempt_is_looked_at_before_it_is_called_so(
 
     known: dict[str, Answer] = {}
     answers = store.sending(tmp_path, hold, singly=singly).answers(PLANNED, again=True, known=known)
-    assert answers == [replace(NEEDED, code=MAY_STILL_GO), unknown, gone("c")]
+    assert answers == [may_still_go(NEEDED), unknown, gone("c")]
     assert known == {"c": gone("c")}
 
 
@@ -126,7 +125,7 @@ def test_what_is_finally_refused_of_an_earlier_run_is_not_called_so(tmp_path: Pa
     denied = Answer("failed", code="AccessDenied")
     store = Store({"a": denied, "b": denied})
     known = {"b": denied}
-    assert store.sending(tmp_path).answers(PLANNED, again=True, known=known) == [replace(denied, code=MAY_STILL_GO), denied, gone("c")]
+    assert store.sending(tmp_path).answers(PLANNED, again=True, known=known) == [may_still_go(denied), denied, gone("c")]
 
 
 class Halving(Store):
@@ -196,7 +195,7 @@ def test_what_is_held_behind_a_request_without_an_answer_is_not_called_left_alon
     """The store may carry that request out whenever it likes: the after-check must know of it."""
     store, guards = Store({"a": None, "b": BUSY}), Guards({}, {"a": NEEDED, "b": NEEDED})
     answers = store.sending(tmp_path, guards.hold).answers(PLANNED, again=False, known={})
-    assert answers == [replace(NEEDED, code=MAY_STILL_GO), NEEDED, gone("c")]
+    assert answers == [may_still_go(NEEDED), NEEDED, gone("c")]
     assert {"MayStillGo", "NotSent", *sending.DOUBTFUL} == set(UNANSWERED)
 
 

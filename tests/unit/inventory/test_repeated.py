@@ -32,15 +32,15 @@ def written(rows: list[tuple[str, str | None, bool]], folder: Path) -> Path:
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=ROWS, rows_a_pass=st.sampled_from([1, 3, 1000]), versions=st.booleans())
+@given(rows=ROWS, bytes_a_row=st.sampled_from([2, 2**24, 2**26]), versions=st.booleans())
 def test_a_key_that_stands_there_twice_is_found(
-    rows: list[tuple[str, str | None, bool]], rows_a_pass: int, versions: bool, tmp_path_factory: pytest.TempPathFactory
+    rows: list[tuple[str, str | None, bool]], bytes_a_row: int, versions: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     ids: list[tuple[object, ...]] = [(key, version) for key, version, _ in rows] if versions else [(key,) for key, *_ in rows]
     ids += [("current", key) for key, _, current in rows if versions and current]
     twice = {one[-1] if one[0] == "current" else one[0] for one in ids if ids.count(one) > 1}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(repeated, "ROWS_A_PASS", rows_a_pass)
+        patched.setattr(repeated, "BYTES_A_ROW", bytes_a_row)
         found = repeated_key(written(rows, tmp_path_factory.mktemp("rows")), versions=versions)
     assert found in twice if twice else found is None
 
