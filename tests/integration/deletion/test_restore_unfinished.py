@@ -107,7 +107,7 @@ def test_what_was_answered_comes_back_and_what_was_not_is_counted_until_asked_fo
         | dict.fromkeys(LATER, ("failed", "NotSent"))
     )
     assert (cancelled.ledger.unfinished(), cancelled.ledger.kept(1)) == ([], {})
-    assert cancelled.restore("r2", plan=plan, prefix=prefix, include_unknown=True) == totals(restored=10)
+    assert cancelled.restore("r2", plan=plan, prefix=prefix, include_unknown=True) == totals(restored=10, standing=2)
     assert cancelled.standing() == set(KEYS)
 
 
