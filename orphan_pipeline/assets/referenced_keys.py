@@ -11,6 +11,7 @@ from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
 from orphan_pipeline.orphans.manifest import latest_manifest
+from orphan_pipeline.references.identity import full_identifier
 from orphan_pipeline.references.incremental import Previous
 from orphan_pipeline.references.schema import REFERENCES
 from orphan_pipeline.references.snapshot import PART, ReferenceFigures, SourceFigures, snapshot_references
@@ -82,7 +83,8 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
                                 "snapshot_at": cut.snapshot_at.isoformat(timespec="seconds"),
                                 "snapshot": cut.snapshot,
                                 "lsn": cut.lsn,
-                                "system_identifier": cut.system_identifier,
+                                "system_identifier": full_identifier(cut),
+                                "timeline": "" if cut.timeline is None else str(cut.timeline),
                                 "server_version": cut.server_version,
                                 "from_replica": cut.from_replica,
                             }
@@ -92,7 +94,7 @@ def referenced_keys(name: str, settings: BucketSettings) -> dg.AssetsDefinition:
                     schema=dg.TableSchema(
                         [
                             *(dg.TableColumn(name) for name in ("database", "snapshot_at", "snapshot", "lsn")),
-                            *(dg.TableColumn(name) for name in ("system_identifier", "server_version")),
+                            *(dg.TableColumn(name) for name in ("system_identifier", "timeline", "server_version")),
                             dg.TableColumn("from_replica", "bool"),
                         ]
                     ),
