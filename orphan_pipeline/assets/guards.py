@@ -135,9 +135,7 @@ def leased_alone(
 
 
 def primaries(databases: Mapping[str, DatabaseResource], authorised: Authorised) -> dict[str, DatabaseUnderCut]:
-    """Always the primary; and the very database that the sweep read, or a clone of it: its identity is pinned by the sweep."""
-    swept = {cut.database: cut.system_identifier for cut in authorised.manifest.references.cuts}
-    return {
-        name: replace(resource.under_cut(), replica=None, system_identifier=resource.system_identifier or swept.get(name))
-        for name, resource in databases.items()
-    }
+    """Always the primary; and the database that the sweep read, on the same timeline and no older, as far as that can be told: a copy that
+    stands still knows nothing of what came into use since."""
+    swept = {cut.database: cut for cut in authorised.manifest.references.cuts}
+    return {name: replace(resource.under_cut(), replica=None, swept=swept.get(name)) for name, resource in databases.items()}

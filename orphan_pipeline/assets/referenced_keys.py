@@ -12,6 +12,7 @@ from orphan_pipeline.lake.files import write_document
 from orphan_pipeline.lake.layout import FIGURES
 from orphan_pipeline.orphans.binding import references_binding, write_made_by
 from orphan_pipeline.orphans.manifest import latest_manifest
+from orphan_pipeline.references.identity import full_identifier
 from orphan_pipeline.references.incremental import Previous
 from orphan_pipeline.references.schema import REFERENCES
 from orphan_pipeline.references.snapshot import PART, ReferenceFigures, SourceFigures, snapshot_references
@@ -85,7 +86,8 @@ def referenced_keys(name: str, whole: Settings) -> dg.AssetsDefinition:
                                 "snapshot_at": cut.snapshot_at.isoformat(timespec="seconds"),
                                 "snapshot": cut.snapshot,
                                 "lsn": cut.lsn,
-                                "system_identifier": cut.system_identifier,
+                                "system_identifier": full_identifier(cut),
+                                "timeline": "" if cut.timeline is None else str(cut.timeline),
                                 "server_version": cut.server_version,
                                 "from_replica": cut.from_replica,
                             }
@@ -95,7 +97,7 @@ def referenced_keys(name: str, whole: Settings) -> dg.AssetsDefinition:
                     schema=dg.TableSchema(
                         [
                             *(dg.TableColumn(name) for name in ("database", "snapshot_at", "snapshot", "lsn")),
-                            *(dg.TableColumn(name) for name in ("system_identifier", "server_version")),
+                            *(dg.TableColumn(name) for name in ("system_identifier", "timeline", "server_version")),
                             dg.TableColumn("from_replica", "bool"),
                         ]
                     ),

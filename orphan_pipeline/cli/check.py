@@ -20,7 +20,7 @@ from orphan_pipeline.cli.common import (
     settings_option,
 )
 from orphan_pipeline.cli.in_the_way import reasons_of_the_lake, reasons_of_the_store
-from orphan_pipeline.cli.sources import described, print_sources
+from orphan_pipeline.cli.sources import described, print_databases, print_sources
 from orphan_pipeline.deletion.abilities import probe_store
 from orphan_pipeline.deletion.hooks import resolve_hooks
 from orphan_pipeline.deletion.lease.registers import lease_words
@@ -51,7 +51,7 @@ def command(settings_path: Path | None, bucket: str | None, as_json: bool, only_
     for name, own in buckets.items():
         resolve_hooks(own.deletion, at=f"buckets.{name}")
     figures = {
-        name: {**_bucket(lake_of(settings, name), own), "sources": described(settings, name, own, _databases(settings, own))}
+        name: {**_bucket(lake_of(settings, name), own), **described(settings, name, own, _databases(settings, own))}
         for name, own in buckets.items()
     }
     warnings = [*settings.warnings(), *(f"{name}: {found['warning']}" for name, found in figures.items() if found["warning"])]
@@ -66,6 +66,7 @@ def command(settings_path: Path | None, bucket: str | None, as_json: bool, only_
                 ["bucket", "versioning", "noncurrent versions kept", "conditional deletes", "lease"],
                 [[found["bucket"], found["versioning"], found["noncurrent_versions_kept"], found["conditional_deletes"], found["lease"]]],
             )
+            print_databases(found["databases"])
             print_sources(found["sources"])
         for warning in warnings:
             out.print(f"note: {warning}", markup=False)

@@ -1,5 +1,5 @@
-"""What `check` shows of each source: how much there is, a sample of raw values and what becomes of them, how much of it exists, and the
-rule that would make more of it exist."""
+"""What `check` shows of each database: which one it is. And of each source: how much there is, a sample of raw values and what becomes of
+them, how much of it exists, and the rule that would make more of it exist."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,6 +10,8 @@ from orphan_pipeline.orphans.manifest import latest_manifest
 from orphan_pipeline.references.advice import are_documents, better_rules, match_rate, meanings
 from orphan_pipeline.references.cut import DatabaseUnderCut, open_cut
 from orphan_pipeline.references.extract import count_rows
+from orphan_pipeline.references.figures import CutFigures
+from orphan_pipeline.references.identity import full_identifier
 from orphan_pipeline.references.kinds.files import open_files
 from orphan_pipeline.references.normalise import explain
 from orphan_pipeline.references.recheck.asking import recheck_advice
@@ -29,8 +31,8 @@ LOOKED_UP_AN_ATTEMPT = 24
 """Where each key is a request: enough to tell rules apart."""
 
 
-def described(settings: Settings, name: str, bucket: BucketSettings, databases: Mapping[str, DatabaseUnderCut]) -> list[dict[str, Any]]:
-    """Opens the databases and files exactly as a sweep does, so that whatever would refuse there refuses here."""
+def described(settings: Settings, name: str, bucket: BucketSettings, databases: Mapping[str, DatabaseUnderCut]) -> dict[str, Any]:
+    """`databases` and `sources`. Opens databases and files exactly as a sweep does, so that whatever would refuse there refuses here."""
     from orphan_pipeline.resources.bucket import refusing_store_errors
 
     files = open_files(bucket.references, now=datetime.now(UTC))
@@ -40,14 +42,28 @@ def described(settings: Settings, name: str, bucket: BucketSettings, databases: 
             if source.of_postgres:
                 rows = count_rows(source, cuts[source.database].connection)
                 samples[source.name] = rows, sample_of_source(source, cuts[source.database])
+        identities = [_identity(cut, databases[cut.database].system_identifier) for cut in cuts.values()]
         asked = {way.source.name: way for way in recheck_advice(bucket.references, cuts, by=bucket.deletion.recheck_by)}
     # Databases are let go before the bucket is asked: whoever waits for a lock has waited enough.
     with refusing_store_errors(bucket.bucket):
         catalogue = _catalogue(settings, name, bucket)
-        return [
+        sources = [
             {**_described(source, *samples[source.name], bucket, catalogue), **_asked_again(asked[source.name])}
             for source in bucket.references
         ]
+    return {"databases": identities, "sources": sources}
+
+
+def _identity(cut: CutFigures, pinned: str | None) -> dict[str, Any]:
+    """Which database it is, as far as a pin and the gate `references_unchanged` can tell."""
+    return {
+        "database": cut.database,
+        "server_version": cut.server_version,
+        "system_identifier": full_identifier(cut),
+        "pinned": pinned,
+        "timeline": cut.timeline,
+        "lsn": cut.lsn,
+    }
 
 
 def _asked_again(way: Way) -> dict[str, Any]:
@@ -114,6 +130,13 @@ def _advice(source: ReferenceSettings, raws: Sequence[str], bucket: BucketSettin
 def _without_query(raw: str) -> str:
     """A signed URL's signature is nobody's business."""
     return shown(raw) + ("?…" if "?" in raw else "")
+
+
+def print_databases(databases: Sequence[Mapping[str, Any]]) -> None:
+    for one in databases:
+        timeline = "a timeline that it does not tell" if one["timeline"] is None else f"timeline {one['timeline']}"
+        pin = "as pinned" if one["pinned"] == one["system_identifier"] else f'to pin it: system_identifier: "{one["system_identifier"]}"'
+        out.print(f"database {one['database']}: PostgreSQL {one['server_version']}, {timeline}; {pin}", markup=False)
 
 
 def print_sources(sources: Sequence[Mapping[str, Any]]) -> None:

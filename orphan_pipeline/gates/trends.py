@@ -1,18 +1,22 @@
-"""The gates that hold a sweep against the accepted ones before it: whether there is one, whether the same sources were asked, and whether
-a source or the number of orphans is far from its trailing median. Medians are taken of what there is, from one accepted sweep on."""
+"""The gates that hold a sweep against the accepted ones before it: whether there is one, whether the same sources of the same databases
+were asked, and whether a source or the number of orphans is far from its trailing median. Medians are taken of what there is, from one
+accepted sweep on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import Any
 
 from orphan_pipeline.gates.gate import Gate, GateLimits
 from orphan_pipeline.gates.history import History
 from orphan_pipeline.orphans.manifest import Manifest
+from orphan_pipeline.references.figures import CutFigures
+from orphan_pipeline.references.identity import unlike
 
 FEW_ORPHANS = 100
 """A median below this counts as this much: three orphans in place of one are no alarm."""
 
-DECIDES_NOT_WHAT_IS_READ = frozenset({"expect_rows_at_least"})
+DECIDES_NOT_WHAT_IS_READ = frozenset({"expect_rows_at_least", "system_identifier"})
+"""A floor decides when to stop; and a pin which database must not be read: the one that was is looked at itself."""
 
 
 def trend_gates(manifest: Manifest, limits: GateLimits, history: History) -> Iterator[Gate]:
@@ -38,19 +42,30 @@ def _baseline(history: History) -> Gate:
 
 def _references_unchanged(manifest: Manifest, history: History) -> Gate:
     changed = sorted(_changed_sources(history.last.binding, manifest.binding)) if history.last else []
+    others = list(_other_databases(history.last.references.cuts, manifest.references.cuts)) if history.last else []
+    said = [
+        *([f"the reference settings are not those of the last accepted sweep: {', '.join(changed)}"] if changed else ()),
+        *([f"the databases are not as the last accepted sweep saw them: {'; '.join(others)}"] if others else ()),
+    ]
     return Gate(
         name="references_unchanged",
-        passed=not changed,
-        found=len(changed),
+        passed=not said,
+        found=len(changed) + len(others),
         limit=0,
-        message="the reference settings are those of the last accepted sweep"
-        if not changed
-        else f"the reference settings are not those of the last accepted sweep: {', '.join(changed)}",
+        message="; ".join(said) or "the reference settings and the databases are those of the last accepted sweep",
     )
 
 
+def _other_databases(before: Iterable[CutFigures], now: Iterable[CutFigures]) -> Iterator[str]:
+    """A variable that names a copy, or another database, changes no setting: what the copy does not know would look like orphans."""
+    earlier = {cut.database: cut for cut in before}
+    for cut in now:
+        if cut.database in earlier and (why := unlike(earlier[cut.database], cut)) is not None:
+            yield f"database {cut.database}: {why}"
+
+
 def _changed_sources(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """What was added, removed or changed, by name. A floor decides when to stop, not what is read."""
+    """What was added, removed or changed, by name."""
     old, new = _what_is_read(before), _what_is_read(now)
     yield from (f"{name} is new" for name in new.keys() - old.keys())
     yield from (f"{name} is gone" for name in old.keys() - new.keys())
@@ -58,11 +73,11 @@ def _changed_sources(before: dict[str, Any], now: dict[str, Any]) -> Iterator[st
 
 
 def _what_is_read(binding: dict[str, Any]) -> dict[str, Any]:
-    sources = {
-        f"source {source['name']}": {name: value for name, value in source.items() if name not in DECIDES_NOT_WHAT_IS_READ}
-        for source in binding.get("references", ())
+    named = {f"source {source['name']}": source for source in binding.get("references", ())}
+    named |= {f"database {name}": database for name, database in binding.get("databases", {}).items()}
+    return {
+        what: {name: value for name, value in settings.items() if name not in DECIDES_NOT_WHAT_IS_READ} for what, settings in named.items()
     }
-    return {**sources, **{f"database {name}": database for name, database in binding.get("databases", {}).items()}}
 
 
 def _source_shrink(manifest: Manifest, limits: GateLimits, history: History) -> Iterator[Gate]:

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.figures import CutFigures
+from orphan_pipeline.references.identity import full_identifier, timeline_of, unlike
 from orphan_pipeline.references.kinds.columns import where_clause
 from orphan_pipeline.references.locks import UNLOCKABLE, NotLocked, Relation, lock, locked_now
 from orphan_pipeline.references.refusals import refusal, refusing
@@ -30,7 +31,7 @@ FREEZE = sql.SQL("""
 SELECT statement_timestamp(), (SELECT system_identifier::text FROM pg_control_system()), pg_current_snapshot()::text,
        pg_is_in_recovery(),
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text ELSE pg_current_wal_lsn()::text END,
-       current_setting('server_version')
+       current_setting('server_version'), (SELECT oid::bigint FROM pg_database WHERE datname = current_database())
 """)
 
 
@@ -55,25 +56,26 @@ def open_cut(
     """Yields the cut of every database that a source names, all frozen before the first is yielded; gone on exit. `limits` take the
     place of the databases' own.
 
-    Raises Refused, one line, for a database that does not answer, is not the pinned one or is a standby, for a replica that does not
-    catch up, and for a table or column that is missing, may not be read, is under row-level security, or cannot be locked in time.
+    Raises Refused, one line, for a database that does not answer, is not the pinned or swept one or is a standby, for a replica that does
+    not catch up, and for a table or column that is missing, may not be read, is under row-level security, or cannot be locked in time.
     """
     names = dict.fromkeys(source.database for source in sources if source.of_postgres)
     wanted = {name: replace(databases[name], limits=limits or databases[name].limits) for name in names}
     with ExitStack() as stack:
         connections = {name: stack.enter_context(closing(_connect(name, wanted[name]))) for name in names}
-        found = {}
+        found, timelines = {}, {}
         for name, connection in connections.items():
             with refusing(f"database {name}"):
+                timelines[name] = timeline_of(connection)
                 found[name] = _tables_read(name, connection, [source for source in sources if source.database == name], wanted[name].limits)
         for name, connection in connections.items():
             with refusing(f"database {name}"):
                 _lock(name, connection, found[name], wanted[name].limits)
         # Nothing slow between these: the databases' snapshots lie as close together as they can.
-        cuts = {name: _freeze(name, connection, wanted[name], found[name]) for name, connection in connections.items()}
+        cuts = {name: _freeze(name, connection, wanted[name], found[name], timelines[name]) for name, connection in connections.items()}
         for name, cut in cuts.items():
             stack.callback(cut.sessions.close_joined)
-            _must_be(wanted[name].system_identifier, cut)
+            _must_be(wanted[name], cut)
             _must_be_locked(cut, found[name])
         yield cuts
 
@@ -155,7 +157,7 @@ def _lock(database: str, connection: Connection, relations: Sequence[Relation], 
         raise refusal(unlocked.error, f"table {unlocked.relation} in database {database} cannot be locked") from None
 
 
-def _freeze(database: str, connection: Connection, reached: DatabaseUnderCut, relations: Sequence[Relation]) -> Cut:
+def _freeze(database: str, connection: Connection, reached: DatabaseUnderCut, relations: Sequence[Relation], timeline: int | None) -> Cut:
     host_snapshot_at = datetime.now(UTC)
     try:
         row = connection.execute(FREEZE).fetchone()
@@ -163,12 +165,13 @@ def _freeze(database: str, connection: Connection, reached: DatabaseUnderCut, re
         locked = frozenset(relation.oid for relation in locked_now(connection))
     except psycopg.Error as error:
         raise refusal(error, f"database {database}") from None
-    at, identifier, snapshot, standby, lsn, version = row
+    at, identifier, snapshot, standby, lsn, version, oid = row
     if standby and reached.replica is None:
         raise Refused(f"database {database}: is a standby; name the primary as url, and the standby as replica")
     if not standby and reached.replica is not None:
         raise Refused(f"database {database}: its replica is no standby any more: was it promoted?")
     assert isinstance(at, datetime)
+    assert isinstance(oid, int)
     return Cut(
         database=database,
         snapshot_at=at.astimezone(UTC),
@@ -178,6 +181,8 @@ def _freeze(database: str, connection: Connection, reached: DatabaseUnderCut, re
         lsn=str(lsn),
         server_version=str(version),
         from_replica=reached.replica is not None,
+        database_oid=oid,
+        timeline=timeline,
         locked=locked,
         connection=connection,
         sessions=Sessions(
@@ -191,11 +196,17 @@ def _freeze(database: str, connection: Connection, reached: DatabaseUnderCut, re
     )
 
 
-def _must_be(pinned: str | None, cut: Cut) -> None:
-    if pinned is not None and pinned != cut.system_identifier:
-        raise Refused(
-            f"database {cut.database}: its system_identifier is {cut.system_identifier}, the settings say {pinned}: a stale clone?"
-        )
+def _must_be(reached: DatabaseUnderCut, cut: Cut) -> None:
+    pinned = reached.system_identifier
+    if pinned is not None:
+        found = full_identifier(cut) if "/" in pinned else cut.system_identifier
+        if found != pinned:
+            raise Refused(
+                f"database {cut.database}: its system_identifier is {found}, the settings say {pinned}: another server or database?"
+            )
+    why = unlike(reached.swept, cut) if reached.swept is not None else None
+    if why is not None:
+        raise Refused(f"database {cut.database}: not as the sweep saw it: {why}: run a new sweep")
 
 
 def _must_be_locked(cut: Cut, relations: Sequence[Relation]) -> None:

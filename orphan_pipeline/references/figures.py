@@ -9,7 +9,8 @@ from orphan_pipeline.references.kinds.files import FileFigures
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutFigures:
     """When and where a database was frozen. `snapshot_at` is by its own clock (the replica's, if it was read there) and
-    `host_snapshot_at` by this host's; both lie just before the snapshot."""
+    `host_snapshot_at` by this host's; both lie just before the snapshot. `database_oid` and `timeline` are None in the figures of earlier
+    releases, `timeline` also where the server does not tell it."""
 
     database: str
     snapshot_at: datetime
@@ -19,6 +20,8 @@ class CutFigures:
     lsn: str
     server_version: str
     from_replica: bool = False
+    database_oid: int | None = None
+    timeline: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

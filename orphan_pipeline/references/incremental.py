@@ -16,6 +16,7 @@ from psycopg import sql
 
 from orphan_pipeline.references.cut import Cut, table_identifier
 from orphan_pipeline.references.figures import ReferenceFigures, SourceFigures
+from orphan_pipeline.references.identity import unlike
 from orphan_pipeline.references.kinds.columns import where_clause
 from orphan_pipeline.references.read import KEYS
 from orphan_pipeline.references.refusals import refusing
@@ -68,7 +69,7 @@ def since_last(source: ReferenceSettings, cut: Cut, previous: Previous | None) -
         return None
     figures = next((figures for figures in previous.figures.sources if figures.name == source.name), None)
     before = next((before for before in previous.figures.cuts if before.database == source.database), None)
-    if figures is None or before is None or figures.declared != declared(source) or before.system_identifier != cut.system_identifier:
+    if figures is None or before is None or figures.declared != declared(source) or unlike(before, cut) is not None:
         return None
     if figures.sweeps_since_full + 1 >= source.incremental.full_read_every:
         return None

@@ -16,6 +16,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.references.figures import CutFigures
 from orphan_pipeline.references.locks import Relation, lock
 from orphan_pipeline.references.refusals import connection_refusal
 
@@ -42,11 +43,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseUnderCut:
-    """How to reach a database, and which one it must turn out to be (None: any). With `replica`, the URL of a standby, the cut is
-    taken there, once it has replayed what the primary had written, or refused after `replica_wait`."""
+    """How to reach a database, and which one it must turn out to be: `system_identifier` as the settings pin it, alone or with the
+    database's oid (None: any); `swept` as a sweep saw it (None: whichever). With `replica`, the URL of a standby, the cut is taken there,
+    once it has replayed what the primary had written, or refused after `replica_wait`."""
 
     url: str = field(repr=False)
     system_identifier: str | None = None
+    swept: CutFigures | None = None
     connections: int = 1
     limits: Limits = field(default_factory=Limits)
     replica: str | None = field(default=None, repr=False)

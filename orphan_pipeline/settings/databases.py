@@ -17,9 +17,12 @@ class DatabaseSettings(Part):
         description="Where the database is: the environment variable that holds its URL. What libpq understands may stand in it, such as "
         "`?sslmode=verify-full&sslrootcert=/etc/ssl/app.pem`."
     )
-    system_identifier: Annotated[str, Field(pattern=r"^[0-9]{1,20}$"), Expected("digits in quotes")] | None = Field(
+    system_identifier: (
+        Annotated[str, Field(pattern=r"^[0-9]{1,20}(/[0-9]{1,10})?$"), Expected("digits in quotes, or two numbers with a / between")] | None
+    ) = Field(
         default=None,
-        description="The `system_identifier` that the server must have. It tells the original from a stale clone.",
+        description="The `system_identifier` that the server must have, and behind a `/` the oid that the database must have (`check` "
+        "shows both). It tells one server, and one database of it, from another; a copy of the server's files has the same (docs/cut.md).",
     )
     replica: Annotated[EnvRef, Expected("{env: NAME}")] | None = Field(
         default=None,

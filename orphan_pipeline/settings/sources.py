@@ -85,7 +85,8 @@ class ReferenceSettings(Part):
     )
     lake: Annotated[Text, AfterValidator(checks.absolute_path)] | None = Field(
         default=None,
-        description="In place of a database: the absolute path of a bucket's folder in another lake, whose latest published sweep is read.",
+        description="In place of a database: the absolute path of a bucket's folder in another lake, whose latest published sweep is read "
+        "(for its references, the latest that passed its gates or was approved there).",
     )
     take: Annotated[Literal["references", "inventory"], Expected("references or inventory")] = Field(
         default="references",

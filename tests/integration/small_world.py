@@ -89,8 +89,14 @@ class World:
             settings=own,
             databases=settings.databases,
             sources=[source.name for source in own.references],
+            system_identifier=self._system_identifier(),
         )
         record_approval(lake, approvable(lake, own, made.digest), by="operator", at=datetime.now(UTC))
+
+    def _system_identifier(self) -> str:
+        with psycopg.connect(self.database_url) as connection:
+            [identifier] = connection.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone() or [""]
+        return str(identifier)
 
     def put(self, *keys: str) -> None:
         """Uploads, and returns once the store's clock has left the second in which it did."""

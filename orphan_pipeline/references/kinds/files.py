@@ -21,6 +21,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.lake.layout import BucketLake
+from orphan_pipeline.orphans.approvals import overridden
 from orphan_pipeline.references.problems import EMPTY
 from orphan_pipeline.references.refusals import one_line
 from orphan_pipeline.references.variants import is_glob
@@ -76,7 +78,7 @@ def open_files(sources: Sequence[ReferenceSettings], *, now: datetime) -> Mappin
 
 
 def _opened(source: ReferenceSettings, now: datetime) -> OpenFile:
-    opened = _export(source) if source.kind == "file" else _snapshot(source)
+    opened = _export(source) if source.kind == "file" else _snapshot(source, oldest=now - source.max_age)
     written = f"{opened.written_at:%Y-%m-%d %H:%M} UTC"
     if opened.written_at > now + CLOCK_SLACK:
         raise Refused(f"source {source.name}: {_place(source)} is from the future, {written}: are the clocks right?")
@@ -122,7 +124,8 @@ def _fingerprint(source: ReferenceSettings, path: str) -> Fingerprint:
     return path, found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def _snapshot(source: ReferenceSettings) -> OpenFile:
+def _snapshot(source: ReferenceSettings, *, oldest: datetime) -> OpenFile:
+    """The latest sweep of another lake's bucket; for its references, the latest that was accepted there."""
     assert source.lake is not None
     published = [(sweep.parent, _document(source, sweep)) for sweep in Path(source.lake).glob("sweeps/*/manifest.json")]
     # What was put together from two nights may lack a reference (rule 4d).
@@ -130,8 +133,16 @@ def _snapshot(source: ReferenceSettings) -> OpenFile:
     if not published:
         raise Refused(f"source {source.name}: {source.lake} holds no published sweep; expected a bucket's folder in a lake")
     # The one that looked last, as the other lake itself would choose.
-    folder, manifest = max(published, key=lambda one: (one[1]["inventory"]["started_at"], one[1]["references"]["snapshot_at"]))
-    taken_at = manifest["references"]["snapshot_at"] if source.take == "references" else manifest["inventory"]["started_at"]
+    published.sort(key=lambda one: (one[1]["inventory"]["started_at"], one[1]["references"]["snapshot_at"]))
+    accepted = [one for one in published if source.take == "inventory" or not _still_closed(source, one[1])]
+    if not accepted or _taken_at(source, accepted[-1][1]) < oldest <= _taken_at(source, published[-1][1]):
+        latest, manifest = published[-1]
+        raise Refused(
+            f"source {source.name}: {source.lake} holds no sweep within max_age ({duration_text(source.max_age)}) that was accepted there: "
+            f"{latest.name} tripped {', '.join(_still_closed(source, manifest))}: "
+            f"approve {manifest['digest'][:16]} there, if it is right, or sweep there again"
+        )
+    folder, manifest = accepted[-1]
     parts = sorted((folder / source.take).rglob("*.parquet"))
     if not parts:
         raise Refused(f"source {source.name}: sweep {folder.name} in {source.lake} holds no {source.take} any more")
@@ -140,15 +151,28 @@ def _snapshot(source: ReferenceSettings) -> OpenFile:
         source=source,
         column="key",
         fingerprints=tuple(_fingerprint(source, str(part)) for part in parts),
-        written_at=datetime.fromisoformat(taken_at).astimezone(UTC),
+        written_at=_taken_at(source, manifest),
         globs=tuple(dict.fromkeys(templates)) if source.take == "references" else (),
     )
+
+
+def _taken_at(source: ReferenceSettings, manifest: dict[str, Any]) -> datetime:
+    taken_at = manifest["references"]["snapshot_at"] if source.take == "references" else manifest["inventory"]["started_at"]
+    return datetime.fromisoformat(taken_at).astimezone(UTC)
+
+
+def _still_closed(source: ReferenceSettings, manifest: dict[str, Any]) -> list[str]:
+    """The other bucket's gates that tripped on this sweep and that nobody approved there: for that bucket its references count for nothing,
+    and they may lack a source or a table's rows."""
+    assert source.lake is not None
+    return sorted(set(manifest["tripped"]) - overridden(BucketLake(Path(source.lake)), manifest["digest"]))
 
 
 def _document(source: ReferenceSettings, manifest: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(manifest.read_bytes())
         _ = found["inventory"]["started_at"], found["references"]["snapshot_at"], found["references"]["sources"]
+        _ = found["tripped"], found["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         raise Refused(f"source {source.name}: {manifest} cannot be read: cut, edited, or of another release?") from None
     return found

@@ -41,6 +41,17 @@ def test_the_advice_is_taken_and_everything_exists(shared: World, say: Say) -> N
     shared.change(references=source(**found["advice"]["key"]))
     again = say(shared, "check", "--json")
     assert again.status == 0
+    [database] = again.json["buckets"]["media"]["databases"]
+    line = f"database app: PostgreSQL {database['server_version']}, timeline 1; "
+    assert f'{line}to pin it: system_identifier: "{database["system_identifier"]}"' in say(shared, "check").out
+    shared.settings["databases"]["app"]["system_identifier"] = database["system_identifier"]
+    shared.change()
+    assert f"{line}as pinned" in say(shared, "check").out
+    shared.settings["databases"]["app"]["system_identifier"] = database["system_identifier"].replace("/", "/9")
+    shared.change()
+    assert "another server or database?" in say(shared, "check").err
+    del shared.settings["databases"]["app"]["system_identifier"]
+    shared.change()
     [found] = again.json["buckets"]["media"]["sources"]
     assert (found["match_rate"], found["advice"], found["problem"]) == (1.0, None, None)
     assert {one["key"] for one in found["sample"]} < {*REFERENCED, *KEPT}

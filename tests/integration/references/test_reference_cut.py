@@ -177,6 +177,9 @@ def test_what_a_cut_says_of_itself(app: Database, source: Source) -> None:
         frozen = cuts["app"]
     identifier = app.admin.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
     assert (frozen.system_identifier,) == identifier
+    oid = app.admin.execute("SELECT oid::bigint FROM pg_database WHERE datname = current_database()").fetchone()
+    assert (frozen.database_oid,) == oid
+    assert frozen.timeline == 1
     # One machine, one clock.
     assert before <= frozen.host_snapshot_at <= frozen.snapshot_at <= datetime.now(UTC)
     assert frozen.snapshot_at.tzinfo == UTC
@@ -187,7 +190,7 @@ def test_what_a_cut_says_of_itself(app: Database, source: Source) -> None:
     assert frozen.connection.closed
 
 
-def test_a_stale_clone(app: Database, source: Source) -> None:
+def test_another_server_than_the_pinned_one(app: Database, source: Source) -> None:
     table_of(app, 1)
     identifier = app.admin.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
     assert identifier is not None
@@ -197,7 +200,9 @@ def test_a_stale_clone(app: Database, source: Source) -> None:
     other = DatabaseUnderCut(url=app.url, system_identifier="7431")
     with pytest.raises(Refused) as refused, open_cut({"app": other}, [source("$[*]")]):
         pytest.fail("the cut was opened")
-    assert str(refused.value) == (f"database app: its system_identifier is {identifier[0]}, the settings say 7431: a stale clone?")
+    assert str(refused.value) == (
+        f"database app: its system_identifier is {identifier[0]}, the settings say 7431: another server or database?"
+    )
 
 
 @pytest.mark.parametrize(

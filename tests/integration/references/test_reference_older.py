@@ -35,6 +35,8 @@ def other(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def keys(other: Database, programs: Path, source: ReferenceSettings) -> list[str]:
     with open_cut({"app": DatabaseUnderCut(url=other.url, connections=3)}, [source]) as cuts:
         assert cuts["app"].server_version.split()[0] == installed.version(programs)
+        assert cuts["app"].database_oid is not None
+        assert cuts["app"].timeline == 1
         return [str(key) for table in read_keys(source, cuts["app"]) for key in table["key"].to_pylist()]
 
 

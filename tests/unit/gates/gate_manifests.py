@@ -10,7 +10,7 @@ from orphan_pipeline.gates.gate import Gate, GateLimits
 from orphan_pipeline.gates.history import Accepted, History
 from orphan_pipeline.inventory.snapshot import Amount, InventoryFigures
 from orphan_pipeline.orphans.manifest import MANIFEST_VERSION, AgeBand, DanglingFigures, Manifest, PrefixFigures
-from orphan_pipeline.references.snapshot import ReferenceFigures, SourceFigures
+from orphan_pipeline.references.snapshot import CutFigures, ReferenceFigures, SourceFigures
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NOTHING = Amount(0, 0)
@@ -39,6 +39,7 @@ def manifest(
     prefixes: dict[str, PrefixFigures] | None = None,
     unowned: Amount = NOTHING,
     binding: dict[str, Any] | None = None,
+    cuts: Sequence[CutFigures] = (),
 ) -> Manifest:
     prefixes = {"a/": owned(1000, 100)} if prefixes is None else prefixes
     everything = [unowned, *(figures.inventory for figures in prefixes.values())]
@@ -62,7 +63,7 @@ def manifest(
         references=ReferenceFigures(
             inventory_started_at=NOON,
             snapshot_at=NOON,
-            cuts=(),
+            cuts=tuple(cuts),
             sources=tuple(
                 SourceFigures(
                     name=name, database="app", rows=n if rows is None else rows, references=n, derived=0, without_key=0, seconds=1
@@ -80,6 +81,21 @@ def manifest(
         binding=BINDING if binding is None else binding,
         digest="d",
     )
+
+
+def cut(database: str = "app", **changed: Any) -> CutFigures:
+    """A database as any night finds it."""
+    usual: dict[str, Any] = {
+        "snapshot_at": NOON,
+        "host_snapshot_at": NOON,
+        "system_identifier": "7364",
+        "snapshot": "1:1:",
+        "lsn": "1/A0",
+        "server_version": "18.1",
+        "database_oid": 16384,
+        "timeline": 1,
+    }
+    return CutFigures(database=database, **{**usual, **changed})
 
 
 def owned(

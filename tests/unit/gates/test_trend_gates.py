@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from gate_manifests import BINDING, LIMITS, PAST, gate, history, manifest, owned
+from gate_manifests import BINDING, LIMITS, PAST, cut, gate, history, manifest, owned
 
 from orphan_pipeline.gates.evaluate import evaluate, tripped
 from orphan_pipeline.gates.history import History
@@ -43,10 +43,66 @@ def test_changed_reference_settings_are_named(changed: dict[str, Any], told: str
 
 @pytest.mark.parametrize(
     "changed",
-    [{}, {"references": [{**SOURCE, "expect_rows_at_least": 5}]}, {"safety": {"min_age": "8d"}}, {"prefixes": ["b/"]}],
+    [
+        {},
+        {"databases": {"app": {**BINDING["databases"]["app"], "system_identifier": "7364/16384"}}},
+        {"references": [{**SOURCE, "expect_rows_at_least": 5}]},
+        {"safety": {"min_age": "8d"}},
+        {"prefixes": ["b/"]},
+    ],
 )
 def test_what_does_not_change_what_is_read_leaves_the_references_as_they_were(changed: dict[str, Any]) -> None:
     assert gate("references_unchanged", manifest(binding={**BINDING, **changed})).passed
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"system_identifier": "8", "timeline": 2}, "its system_identifier is 8, it was 7364: another server"),
+        ({"database_oid": 16385, "timeline": 2}, "its oid is 16385, it was 16384: another database of that server"),
+        ({"timeline": 2, "lsn": "0/0"}, "its timeline is 2, it was 1: a failover, or a copy that was promoted"),
+        ({"timeline": 1, "lsn": "1/9F"}, "its WAL has come to 1/9F, it had been at 1/A0: restored, or an older copy"),
+        ({"lsn": "0/FFFFFFFF"}, "its WAL has come to 0/FFFFFFFF, it had been at 1/A0: restored, or an older copy"),
+    ],
+)
+def test_another_database_behind_the_same_settings_is_named(changed: dict[str, Any], told: str) -> None:
+    """Regression: an environment variable that named a copy, or another database, tripped nothing."""
+    past = history(manifest(cuts=[cut(), cut("other")]))
+    found = gate("references_unchanged", manifest(cuts=[cut(**changed), cut("other")]), past=past)
+    assert (found.passed, found.found) == (False, 1)
+    assert found.message == f"the databases are not as the last accepted sweep saw them: database app: {told}"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"lsn": "1/A1"},
+        {"lsn": "A/0", "from_replica": True, "snapshot": "9:9:", "server_version": "18.2"},
+        {"database_oid": None, "timeline": None},
+    ],
+)
+def test_the_same_database_on_another_night_is_the_same(changed: dict[str, Any]) -> None:
+    """What an earlier release did not write down is not compared, from either side."""
+    assert gate("references_unchanged", manifest(cuts=[cut(**changed)]), past=history(manifest(cuts=[cut()]))).passed
+    assert gate("references_unchanged", manifest(cuts=[cut()]), past=history(manifest(cuts=[cut(**{**changed, "lsn": "1/A0"})]))).passed
+
+
+def test_a_database_that_came_or_went_is_a_matter_of_the_settings() -> None:
+    assert gate("references_unchanged", manifest(cuts=[cut()]), past=history(manifest(cuts=[cut("other")]))).passed
+
+
+def test_settings_and_databases_that_changed_are_both_named() -> None:
+    of = manifest(binding={**BINDING, "references": [SOURCE, OTHER]}, cuts=[cut(timeline=2)])
+    found = gate("references_unchanged", of, past=history(manifest(cuts=[cut()])))
+    assert found.found == 2
+    assert "source history is new; the databases are not as the last accepted sweep saw them: database app: its timeline" in found.message
+
+
+def test_a_failover_is_approved_once() -> None:
+    later = manifest(cuts=[cut(timeline=2)])
+    approved = history(manifest(cuts=[cut()]), later, overridden={1: ["references_unchanged"]})
+    assert gate("references_unchanged", later, past=approved).passed
 
 
 def test_the_reference_settings_are_compared_with_the_last_sweep_and_not_an_older_one() -> None:

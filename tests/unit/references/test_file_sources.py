@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from sweep_files import NOON, bucket_settings, publish
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.inventory.snapshot import InventoryFigures
 from orphan_pipeline.lake.layout import Lake
+from orphan_pipeline.orphans.acceptance import gates_of
+from orphan_pipeline.orphans.approvals import approve
 from orphan_pipeline.orphans.publish import _cutoff
 from orphan_pipeline.references.kinds.files import FileReading, open_files
 from orphan_pipeline.references.samples import sample_of_file
@@ -164,6 +167,45 @@ def test_the_latest_sweep_of_another_lake(tmp_path: Path, take: Take) -> None:
     assert sorted(key for key, _, _ in rows) == ["mirror/a/new", "mirror/a/orphan"]
     with pytest.raises(Refused, match=r"media is stale: it was written at .*, longer ago than max_age \(2h\)"):
         take(lake_source(tmp_path / "shop", max_age="2h"))
+
+
+def test_a_sweep_that_its_own_lake_rejected_is_not_taken(tmp_path: Path, take: Take) -> None:
+    """Regression: somebody removed a source there, which stopped deletion there, and here its objects looked like orphans."""
+    lake, now = Lake(tmp_path / "shop").bucket("media"), datetime.now(UTC)
+    sources = [{"name": name, "database": "app", "sql": "SELECT 1"} for name in ("documents", "avatars")]
+    both, one = bucket_settings(references=sources), bucket_settings(references=sources[:1])
+    named, kept = ["documents", "avatars"], [f"a/k{n}" for n in range(30)]
+    here = lake_source(tmp_path / "shop", max_age="12h")
+
+    first = publish(lake, "one", settings=both, sources=named, started_at=now - timedelta(hours=20), baseline=False)
+    refused = (
+        rf"^source shop: .*/shop/media holds no sweep within max_age \(12h\) that was accepted there: one tripped baseline: "
+        rf"approve {first.digest[:16]} there, if it is right, or sweep there again$"
+    )
+    with pytest.raises(Refused, match=refused):
+        take(here)
+    approve(lake, first.digest, [gate for gate in gates_of(lake, first, both) if not gate.passed], by="operator", at=now)
+    with pytest.raises(Refused, match="is stale"):
+        take(here)
+
+    whole = publish(lake, "two", settings=both, sources=named, referenced=[*kept, "a/avatar"], started_at=now - timedelta(hours=5))
+    assert (whole.tripped, {key for key, _, _ in take(here)[1]}) == ((), {*kept, "a/avatar"})
+
+    other = publish(lake, "three", settings=one, referenced=kept, orphans=["a/avatar"], started_at=now - timedelta(hours=3))
+    assert other.tripped == ("references_unchanged",)
+    figures, rows = take(here)
+    assert {key for key, _, _ in rows} == {*kept, "a/avatar"}, "the last that was accepted"
+    assert now - figures.files[0].written_at > timedelta(hours=4)
+    _, rows = take(lake_source(tmp_path / "shop", take="inventory"))
+    assert sorted(key for key, _, _ in rows) == sorted([*kept, "a/avatar"]), "what the bucket holds is no matter of gates"
+    with pytest.raises(Refused, match=r"within max_age \(4h\) that was accepted there: three tripped references_unchanged: approve "):
+        take(lake_source(tmp_path / "shop", max_age="4h"))
+
+    closed = [gate for gate in gates_of(lake, other, one) if not gate.passed]
+    approve(lake, other.digest, [replace(closed[0], name="source_shrink")], by="operator", at=now)
+    assert {key for key, _, _ in take(here)[1]} == {*kept, "a/avatar"}, "an approval covers the gates that it names"
+    approve(lake, other.digest, closed, by="operator", at=now)
+    assert {key for key, _, _ in take(here)[1]} == {*kept}
 
 
 def test_another_lake_without_a_sweep_that_can_be_read(tmp_path: Path, take: Take) -> None:

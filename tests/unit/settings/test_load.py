@@ -218,6 +218,11 @@ def test_what_lowers_the_protection_is_said(tmp_path: Path) -> None:
     )
 
 
+def test_a_pin_may_name_the_database_too(tmp_path: Path) -> None:
+    settings = _load(tmp_path, SKETCH.replace('"7431"', '"7431000000000000000/16384"'))
+    assert settings.databases["archive"].system_identifier == "7431000000000000000/16384"
+
+
 def test_every_unset_secret_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APP_DATABASE_URL", "postgresql://h/d")
     monkeypatch.setenv("KEY_ID", "")
