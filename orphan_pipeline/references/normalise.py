@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
 import duckdb
+import pyarrow as pa
 import pyarrow.compute as pc
 from duckdb.func import PythonUDFType
 from duckdb.sqltypes import VARCHAR as TEXT
@@ -25,7 +26,31 @@ BROKEN_ESCAPE = "%(?:[^0-9A-Fa-f]|[0-9A-Fa-f][^0-9A-Fa-f]|[0-9A-Fa-f]?$)"
 URL = r"^[ \t\r\n\f]*(?:[A-Za-z][A-Za-z0-9+.-]*://|//[^/])"
 BASE = re.compile(r"[ \t\r\n\f]*((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)(?:[^/?#]*@)?([^/?#]*)")
 
-KeyProblem = Literal["undecodable", "empty", "foreign"]
+# What stands for nothing at an end of a text: controls, Unicode's blanks, and what has no width. By code points, first and last.
+BLANKS = (
+    (0x00, 0x20),
+    (0x7F, 0xA0),
+    (0xAD, 0xAD),
+    (0x1680, 0x1680),
+    (0x180E, 0x180E),
+    (0x2000, 0x200F),
+    (0x2028, 0x202F),
+    (0x205F, 0x2064),
+    (0x3000, 0x3000),
+    (0xFEFF, 0xFEFF),
+)
+BLANK = "[" + "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in BLANKS) + "]"
+
+# Encoded twice, an array of keys is one text. So is what another system writes for a list ({a,b}, ['a']), and what a column was too short
+# for: cut, it lacks its end. `[draft] a.pdf` is none of these.
+JSON = (
+    rf"(?s)^{BLANK}*(?:\[.*\]|\{{.*\}}|\x22.*\x22){BLANK}*$"
+    rf"|^{BLANK}*[\[{{](?:{BLANK}|[\[{{])*[\x22\x27]"
+)
+BEGINS_JSON = {b"[", b"{", b'"', *(chr(n).encode()[:1] for first, last in BLANKS for n in range(first, last + 1))}
+"""The first bytes that such a text may have."""
+
+KeyProblem = Literal["undecodable", "empty", "foreign", "json"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +72,12 @@ def teach(connection: duckdb.DuckDBPyConnection) -> None:
         connection.create_function(name, function, [TEXT], TEXT, type=PythonUDFType.ARROW)
 
 
-def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
+def none_is_json(values: "pa.ChunkedArray[pa.StringScalar]") -> bool:
+    """Whether that shows by the first bytes of the values alone."""
+    return BEGINS_JSON.isdisjoint(pc.binary_slice(values.cast(pa.binary()), 0, 1).unique().to_pylist())
+
+
+def key_sql(rules: KeyRules, column: str = "raw", *, json_may_be_key: bool = False) -> KeySql:
     """The rules in their order.
 
     strip          takes away the longest of its bases that the value begins with; a value without any stays as it is
@@ -58,6 +88,7 @@ def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
     prepend        goes before every value
 
     After the rules, and before anything is prepended or a slash is dropped or added, a value that is empty or still a URL is a problem.
+    So is a raw value that is JSON, and what is JSON once it is decoded, unless `json_may_be_key`.
     Only strip, drop_query, decode, unicode and leading_slash can make one key of two values: nothing else ever does.
     """
     value, parameters = column, dict[str, str]()
@@ -65,6 +96,7 @@ def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
     empty: list[str] = []
     foreign: list[str] = []
     undecoded: list[str] = []
+    written = [column]
     last_strip = max((n for n, step in enumerate(rules.steps) if isinstance(step, Strip)), default=-1)
     for n, step in enumerate(rules.steps):
         match step:
@@ -80,6 +112,7 @@ def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
                     value = f"replace({value}, '+', ' ')"
                 broken = f"regexp_matches({value}, '{BROKEN_ESCAPE}')"
                 value = f"CASE WHEN {broken} THEN NULL ELSE TRY(url_decode({value})) END"
+                written.append(value)
             case Unicode(form=form):
                 value = f"to_{form}({value})"
             case LeadingSlash(what=what):
@@ -99,12 +132,16 @@ def key_sql(rules: KeyRules, column: str = "raw") -> KeySql:
     is_empty = " OR ".join(f"{text} = ''" for text in [*empty, value])
     gone = f"CASE WHEN coalesce({was_foreign}, false) THEN 'foreign' ELSE 'undecodable' END"
     problem = f"CASE WHEN {value} IS NULL THEN {gone} WHEN {is_empty} THEN 'empty' WHEN {was_foreign} THEN 'foreign' END"
+    is_json = "false" if json_may_be_key else " OR ".join(f"regexp_matches({text}, '{JSON}')" for text in written)
+    problem = f"CASE WHEN coalesce({is_json}, false) THEN 'json' ELSE {problem} END"
     if rules.ignore_foreign is False:
         return KeySql(value, problem, parameters)
     excused = f"coalesce({was_foreign}, false)"
     if rules.ignore_foreign is not True:
         parameters["ignored"] = f"^(?:{_any_of(rules.ignore_foreign)})"
         excused = f"{excused} AND regexp_matches({column}, $ignored)"
+    if not json_may_be_key:
+        excused = f"{excused} AND NOT coalesce({is_json}, false)"
     return KeySql(f"CASE WHEN {excused} THEN NULL ELSE {value} END", f"CASE WHEN {excused} THEN NULL ELSE {problem} END", parameters)
 
 
@@ -132,6 +169,11 @@ def explain(problem: KeyProblem, raw: str) -> str:
             return f"{shown(raw)!r} does not percent-decode to UTF-8; if it is a key as it is, take decode out of key"
         case "empty":
             return f"{_base(raw) or shown(raw)!r} leaves an empty key by the rules under key; correct the row or the rules"
+        case "json":
+            return (
+                f"{shown(raw)!r} is JSON in the form of a text, and whatever it names would be lost; correct the row, or take its keys by "
+                "json_paths or sql (if it is a key as it is: by pattern)"
+            )
         case "foreign":
             base = _base(raw)
             if base is None:

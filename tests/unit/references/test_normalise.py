@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_blanks import BLANKS as ALL_BLANKS
 from slow_variants import glob_matches_slowly, parts_of, variants_slowly
 
 from orphan_pipeline.references.candidates import raw_candidates
 from orphan_pipeline.references.derived import glob_matches_sql
-from orphan_pipeline.references.normalise import explain, key_sql, teach
+from orphan_pipeline.references.normalise import BLANK, explain, key_sql, none_is_json, teach
 from orphan_pipeline.references.variants import variants_sql
 from orphan_pipeline.settings.model import Decode, DropQuery, KeyRules, KeyStep, LeadingSlash, Prepend, Strip, Unicode
 
@@ -34,6 +35,14 @@ def looks_like_a_url(text: str) -> bool:
     return bool(mark and scheme) and scheme[0] in LETTERS and all(c in LETTERS + "0123456789+.-" for c in scheme)
 
 
+def looks_like_json(text: str) -> bool:
+    text = text.strip(ALL_BLANKS)
+    if len(text) > 1 and text[0] + text[-1] in ("[]", "{}", '""'):
+        return True
+    within = text.lstrip(ALL_BLANKS + "[{")
+    return text[:1] in ("[", "{") and within[:1] in ("'", '"')
+
+
 def decode_slowly(text: str) -> str | None:
     for place, character in enumerate(text):
         if character == "%" and (len(text) < place + 3 or text[place + 1] not in HEX or text[place + 2] not in HEX):
@@ -48,6 +57,7 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
     ours = not any(map(raw.startswith, () if isinstance(rules.ignore_foreign, bool) else rules.ignore_foreign))
     excused = rules.ignore_foreign is not False and (rules.ignore_foreign is True or not ours)
     value = raw
+    json = looks_like_json(raw)
     checked: list[str] = []
     looked_at: list[str] = []
     for n, step in enumerate(rules.steps):
@@ -64,8 +74,9 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
             decoded = decode_slowly(value.replace("+", " ") if step.how == "form" else value)
             if decoded is None:
                 gone = any(map(looks_like_a_url, [*checked, *looked_at]))
-                return None, (None if excused else "foreign") if gone else "undecodable"
+                return None, "json" if json else (None if excused else "foreign") if gone else "undecodable"
             value = decoded
+            json |= looks_like_json(value)
         elif isinstance(step, Unicode):
             value = unicodedata.normalize("NFC" if step.form == "nfc" else "NFD", value)
         elif isinstance(step, LeadingSlash):
@@ -76,6 +87,8 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
             value = step.prefix + value
     checked.append(value)
     foreign = any(map(looks_like_a_url, [*checked, *looked_at]))
+    if json:
+        return value, "json"
     if foreign and excused:
         return None, None
     if "" in checked:
@@ -127,6 +140,14 @@ pieces = st.sampled_from(
         "😀",
         "\\",
         "'",
+        '"',
+        "[",
+        "]",
+        "{",
+        "}",
+        "%5B",
+        "%22",
+        "\u00a0",
     ]
 )
 raw_values = st.one_of(
@@ -300,6 +321,19 @@ CDN = KeyRules(steps=(Strip(bases=("https://cdn.example.com/", "https://cdn.exam
         (KeyRules(), "//", ("//", None)),
         (KeyRules(), "/a//b", ("/a//b", None)),
         (KeyRules(), "2026://b", ("2026://b", None)),
+        # Regression: an array that was encoded twice passed for one key, and every key in it was lost.
+        (KeyRules(), '["u/1-a","u/1-b"]', ('["u/1-a","u/1-b"]', "json")),
+        (KeyRules(), ' {"url": "u/1-a"}\n', (' {"url": "u/1-a"}\n', "json")),
+        (KeyRules(), '"u/1-a"', ('"u/1-a"', "json")),
+        (KeyRules(), "{u/1-a,u/1-b}", ("{u/1-a,u/1-b}", "json")),
+        (KeyRules(), "[ 'u/1-a', 'u/1-", ("[ 'u/1-a', 'u/1-", "json")),
+        (KeyRules(), '[{"url": "u/1-', ('[{"url": "u/1-', "json")),
+        (KeyRules(), "[draft] a.pdf", ("[draft] a.pdf", None)),
+        (KeyRules(), "{8f5c}.jpg", ("{8f5c}.jpg", None)),
+        (KeyRules(), '"a" and "b".txt', ('"a" and "b".txt', None)),
+        (KeyRules(), "u/[1]", ("u/[1]", None)),
+        (CDN, "%5B%22u/1-a%22%5D", ('u/["u/1-a"]', "json")),
+        (CDN, '["https://cdn.example.com/m/a?x","b"]', ('u/["https://cdn.example.com/m/a', "json")),
         (CDN, "https://cdn.example.com/m/a%20b+c.jpg?v=3#x", ("u/a b+c.jpg", None)),
         (CDN, "a.jpg", ("u/a.jpg", None)),
         # The prefix must not hide that this is someone else's URL, or that nothing is left.
@@ -333,6 +367,27 @@ def test_single_values(duck: duckdb.DuckDBPyConnection, rules: KeyRules, raw: st
 def test_single_variants(duck: duckdb.DuckDBPyConnection, key: str, variant: str) -> None:
     expression, parameters = variants_sql(["{dir}{stem}@2x{suffix}"], "raw")
     assert values_of(duck, expression, [key], parameters) == [([variant],)]
+
+
+def test_where_a_pattern_says_what_a_key_is_json_is_one(duck: duckdb.DuckDBPyConnection) -> None:
+    key = key_sql(KeyRules(ignore_foreign=True), json_may_be_key=True)
+    assert values_of(duck, f"{key.key}, {key.problem}", ['["a"]', "//h/a"], key.parameters) == [('["a"]', None), (None, None)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(raws=st.lists(raw_values.filter(bool), min_size=1, max_size=4), first=st.integers(0, 3))
+def test_what_is_not_looked_at_again_is_no_json(duck: duckdb.DuckDBPyConnection, raws: list[str], first: int) -> None:
+    """By the first bytes alone, of a slice too."""
+    values = pa.chunked_array([pa.array(raws, pa.string())]).slice(first)
+    if none_is_json(values):
+        assert not any(map(looks_like_json, raws[first:]))
+    assert none_is_json(pa.chunked_array([pa.array(["a", "é", "x[", "/", "0"])]))
+
+
+def test_every_blank_is_one(duck: duckdb.DuckDBPyConnection) -> None:
+    every = [chr(n) for n in range(0x110000) if not 0xD800 <= n < 0xE000]
+    found = values_of(duck, f"regexp_matches(raw, '^{BLANK}$')", every, {})
+    assert "".join(one for one, (blank,) in zip(every, found, strict=True) if blank) == ALL_BLANKS
 
 
 def test_a_slash_hides_no_url(duck: duckdb.DuckDBPyConnection) -> None:
