@@ -50,6 +50,9 @@ JSON = (
 BEGINS_JSON = {b"[", b"{", b'"', *(chr(n).encode()[:1] for first, last in BLANKS for n in range(first, last + 1))}
 """The first bytes that such a text may have."""
 
+# Of a URL with one of these hosts, however it is written.
+WITH_HOST = rf"(?i)^{BLANK}*(?:[A-Z][A-Z0-9+.-]*:)?//(?:[^/?#]*@)?(?:{{hosts}})\.*(?::[0-9]*)?(?:[/?#\\]|{BLANK}|$)"
+
 KeyProblem = Literal["undecodable", "empty", "foreign", "json"]
 
 
@@ -140,9 +143,22 @@ def key_sql(rules: KeyRules, column: str = "raw", *, json_may_be_key: bool = Fal
     if rules.ignore_foreign is not True:
         parameters["ignored"] = f"^(?:{_any_of(rules.ignore_foreign)})"
         excused = f"{excused} AND regexp_matches({column}, $ignored)"
+    elif hosts := _hosts(rules):
+        # Not the bucket's own: with another scheme or port, in capitals, or behind a blank, none of its bases was taken off.
+        parameters["own"] = WITH_HOST.replace("{hosts}", _any_of(hosts))
+        was_own = " OR ".join(f"regexp_matches({text}, $own)" for text in [*foreign, *undecoded, value])
+        excused = f"{excused} AND NOT coalesce({was_own}, false)"
     if not json_may_be_key:
         excused = f"{excused} AND NOT coalesce({is_json}, false)"
     return KeySql(f"CASE WHEN {excused} THEN NULL ELSE {value} END", f"CASE WHEN {excused} THEN NULL ELSE {problem} END", parameters)
+
+
+def _hosts(rules: KeyRules) -> list[str]:
+    """Of the bases that are taken off; where one has no scheme, its first part."""
+    bases = [base for step in rules.steps if isinstance(step, Strip) for base in step.bases]
+    found = [BASE.match(base if "//" in base else f"//{base}") for base in bases]
+    hosts = (re.sub(r"\.*(:[0-9]*)?$", "", match[2]) for match in found if match)
+    return sorted({host.lower() for host in hosts if host})
 
 
 def _any_of(bases: Sequence[str]) -> str:

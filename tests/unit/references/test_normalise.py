@@ -43,6 +43,22 @@ def looks_like_json(text: str) -> bool:
     return text[:1] in ("[", "{") and within[:1] in ("'", '"')
 
 
+def has_host(text: str, hosts: Sequence[str]) -> bool:
+    text = text.lstrip(ALL_BLANKS)
+    url = re.match("(?:[A-Za-z][A-Za-z0-9+.-]*:)?//", text)
+    if not url:
+        return False
+    [place, *_] = re.split("[/?#]", text[url.end() :])
+    behind_users = [place, *(place[n + 1 :] for n, character in enumerate(place) if character == "@")]
+    names = (re.split(f"[\\\\{re.escape(ALL_BLANKS)}]", one)[0] for one in behind_users)
+    return any(re.sub("[.]*(:[0-9]*)?$", "", name).casefold() in hosts for name in names)
+
+
+def hosts_of(rules: KeyRules) -> list[str]:
+    bases = [base for step in rules.steps if isinstance(step, Strip) for base in step.bases]
+    return [host.casefold() for base in bases if (host := re.split("[/?#]", base.partition("//")[2] or base)[0])]
+
+
 def decode_slowly(text: str) -> str | None:
     for place, character in enumerate(text):
         if character == "%" and (len(text) < place + 3 or text[place + 1] not in HEX or text[place + 2] not in HEX):
@@ -74,6 +90,7 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
             decoded = decode_slowly(value.replace("+", " ") if step.how == "form" else value)
             if decoded is None:
                 gone = any(map(looks_like_a_url, [*checked, *looked_at]))
+                excused &= rules.ignore_foreign is not True or not any(has_host(one, hosts_of(rules)) for one in [*checked, *looked_at])
                 return None, "json" if json else (None if excused else "foreign") if gone else "undecodable"
             value = decoded
             json |= looks_like_json(value)
@@ -89,7 +106,8 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
     foreign = any(map(looks_like_a_url, [*checked, *looked_at]))
     if json:
         return value, "json"
-    if foreign and excused:
+    own = any(has_host(one, hosts_of(rules)) for one in [*checked, *looked_at])
+    if foreign and excused and not (own and rules.ignore_foreign is True):
         return None, None
     if "" in checked:
         return value, "empty"
@@ -126,6 +144,10 @@ pieces = st.sampled_from(
         " ",
         "\n",
         ":",
+        "HTTP://CDN.example.com",
+        "//cdn.example.com:443/",
+        "://",
+        "@",
         "//",
         "%41",
         "%2F",
@@ -404,6 +426,38 @@ def test_what_is_someone_elses_need_not_decode_but_what_is_ours_must(duck: duckd
         (None, "undecodable"),
         (None, "undecodable"),
     ]
+
+
+OTHERWISE = [
+    "http://cdn.example.com/u/a.jpg",
+    "https://CDN.example.com/u/a.jpg",
+    "https://cdn.example.com:443/u/a.jpg",
+    "https://cdn.example.com./u/a.jpg",
+    "https://user:pass@cdn.example.com/u/a.jpg",
+    "//cdn.example.com/u/a.jpg",
+    " https://cdn.example.com/u/a.jpg",
+    "https://cdn.example.com\\u\\a.jpg",
+    "https://cdn.example.com",
+    "https://cdn.example.com?u/a.jpg",
+]
+
+
+@pytest.mark.parametrize("raw", OTHERWISE)
+@pytest.mark.parametrize(
+    "base", ["https://cdn.example.com/", "https://cdn.example.com:443/media/", "cdn.example.com/", "//CDN.example.com"]
+)
+def test_the_buckets_own_host_is_nobody_elses(duck: duckdb.DuckDBPyConnection, raw: str, base: str) -> None:
+    """Regression: `ignore_foreign: true` passed over it, and its object was neither referenced nor held as resembling a reference."""
+    theirs = "https://www.cdn.example.com/a", "https://cdn.example.com.evil.org/a", "https://example.com/https://cdn.example.com/a"
+    rules = KeyRules(steps=(Strip(bases=(base,)),), ignore_foreign=True)
+    decoded = KeyRules(steps=(Strip(bases=(base,)), Decode(), Prepend(prefix="u/")), ignore_foreign=True)
+    for own in (rules, decoded):
+        left = [one for one in (raw, f"{raw}/%FF") if not one.startswith(base)]
+        assert {problem for _, problem in meanings(duck, own, left)} <= {"foreign"}
+        assert meanings(duck, own, theirs) == [(None, None)] * 3
+    # Whoever names it in a list means it.
+    named = KeyRules(steps=rules.steps, ignore_foreign=("https://cdn.example.com/other/",))
+    assert meanings(duck, named, ["https://cdn.example.com/other/a"])[0][1] is None
 
 
 def test_a_nul_cuts_no_key(duck: duckdb.DuckDBPyConnection) -> None:
