@@ -22,10 +22,6 @@ from orphan_pipeline.settings.key_rules import Decode, DropQuery, KeyRules, Lead
 # What url_decode lets through as it is: a `%` without two hex digits.
 BROKEN_ESCAPE = "%(?:[^0-9A-Fa-f]|[0-9A-Fa-f][^0-9A-Fa-f]|[0-9A-Fa-f]?$)"
 
-# Leading blanks count as part of a URL here: browsers and drivers drop them, so applications store them.
-URL = r"^[ \t\r\n\f]*(?:[A-Za-z][A-Za-z0-9+.-]*://|//[^/])"
-BASE = re.compile(r"[ \t\r\n\f]*((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)(?:[^/?#]*@)?([^/?#]*)")
-
 # What stands for nothing at an end of a text: controls, Unicode's blanks, and what has no width. By code points, first and last.
 BLANKS = (
     (0x00, 0x20),
@@ -40,6 +36,13 @@ BLANKS = (
     (0xFEFF, 0xFEFF),
 )
 BLANK = "[" + "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in BLANKS) + "]"
+
+# Leading blanks count as part of a URL here: browsers and drivers drop them, so applications store them.
+URL = rf"^{BLANK}*(?:[A-Za-z][A-Za-z0-9+.-]*://|//[^/])"
+BASE = re.compile(
+    "[" + "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in BLANKS) + "]*"
+    r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)(?:[^/?#]*@)?([^/?#]*)"
+)
 
 # Encoded twice, an array of keys is one text. So is what another system writes for a list ({a,b}, ['a']), and what a column was too short
 # for: cut, it lacks its end. `[draft] a.pdf` is none of these.

@@ -24,6 +24,16 @@ def test_hosts_of_bases_with_and_without_a_scheme() -> None:
         # Regression: a base without a scheme had no host, and its objects were planned.
         ("CDN.example.com/a/3", "case+host"),
         ("//cdn.example.com/a/3", "slashes+host"),
+        # What is no URL to the key rules is one to the views (docs/safety.md, "Not promised").
+        ("https:/cdn.example.com/a/3", "host"),
+        ("///cdn.example.com/a/3", "slashes+host"),
+        ("https%3A%2F%2Fcdn.example.com%2Fa%2F3", "percent+host"),
+        # Regression: blanks and backslashes were no view.
+        ("a/3 ", "blank"),
+        ("a/3\n", "blank"),
+        ("\u00a0a/3", "blank"),
+        ("a/3%20", "percent+blank"),
+        ("\\a\\3", "slashes"),
     ],
 )
 def test_the_object_is_held(tmp_path: Path, written: str, view: str) -> None:
