@@ -139,21 +139,23 @@ def key_sql(rules: KeyRules, column: str = "raw", *, json_may_be_key: bool = Fal
     gone = f"CASE WHEN coalesce({was_foreign}, false) THEN 'foreign' ELSE 'undecodable' END"
     problem = f"CASE WHEN {value} IS NULL THEN {gone} WHEN {is_empty} THEN 'empty' WHEN {was_foreign} THEN 'foreign' END"
     is_json = "false" if json_may_be_key else " OR ".join(f"regexp_matches({text}, '{JSON}')" for text in written)
-    problem = f"CASE WHEN coalesce({is_json}, false) THEN 'json' ELSE {problem} END"
     if rules.ignore_foreign is False:
-        return KeySql(value, problem, parameters)
-    excused = f"coalesce({was_foreign}, false)"
+        return KeySql(value, f"CASE WHEN {is_json} THEN 'json' ELSE {problem} END", parameters)
+    may_be = "true"
     if rules.ignore_foreign is not True:
         parameters["ignored"] = f"^(?:{_any_of(rules.ignore_foreign)})"
-        excused = f"{excused} AND regexp_matches({column}, $ignored)"
+        may_be = f"regexp_matches({column}, $ignored)"
     elif hosts := _hosts(rules):
         # Not the bucket's own: with another scheme or port, in capitals, or behind a blank, none of its bases was taken off.
         parameters["own"] = WITH_HOST.replace("{hosts}", _any_of(hosts))
         was_own = " OR ".join(f"regexp_matches({text}, $own)" for text in [*foreign, *undecoded, value])
-        excused = f"{excused} AND NOT coalesce({was_own}, false)"
-    if not json_may_be_key:
-        excused = f"{excused} AND NOT coalesce({is_json}, false)"
-    return KeySql(f"CASE WHEN {excused} THEN NULL ELSE {value} END", f"CASE WHEN {excused} THEN NULL ELSE {problem} END", parameters)
+        may_be = f"NOT coalesce({was_own}, false)"
+    excused = f"CASE WHEN {was_foreign} THEN {may_be} ELSE false END"
+    return KeySql(
+        f"CASE WHEN {excused} THEN NULL ELSE {value} END",
+        f"CASE WHEN {is_json} THEN 'json' WHEN {excused} THEN NULL ELSE {problem} END",
+        parameters,
+    )
 
 
 def _hosts(rules: KeyRules) -> list[str]:

@@ -103,11 +103,10 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
             value = step.prefix + value
     checked.append(value)
     foreign = any(map(looks_like_a_url, [*checked, *looked_at]))
-    if json:
-        return value, "json"
     own = any(has_host(one, hosts_of(rules)) for one in [*checked, *looked_at])
-    if foreign and excused and not (own and rules.ignore_foreign is True):
-        return None, None
+    excused &= foreign and not (own and rules.ignore_foreign is True)
+    if json or excused:
+        return None if excused else value, "json" if json else None
     if "" in checked:
         return value, "empty"
     return value, "foreign" if foreign else None
