@@ -10,6 +10,7 @@ from itertools import combinations
 from urllib.parse import unquote_to_bytes
 
 from pathspec import GitIgnoreSpec
+from slow_blanks import BLANKS
 from slow_variants import glob_matches_slowly
 
 from orphan_pipeline.orphans.snapshot import HoldLimits
@@ -118,7 +119,7 @@ def slow_kept(inventory: Sequence[Stored], references: Sequence[tuple[str, str, 
     }
 
 
-VIEWS = ("percent", "plus", "nfc", "case", "slashes", "host", "query")
+VIEWS = ("percent", "plus", "nfc", "case", "blank", "slashes", "host", "query")
 
 
 def slow_form(key: str, hosts: Sequence[str], views: Collection[str] = VIEWS) -> str:
@@ -132,15 +133,18 @@ def slow_form(key: str, hosts: Sequence[str], views: Collection[str] = VIEWS) ->
         form = decoded
     if "plus" in views:
         form = form.replace("+", " ")
+    if "blank" in views:
+        form = re.sub(f"[{re.escape(BLANKS)}]+([?#])", r"\1", form.strip(BLANKS))
     if "nfc" in views:
         form = unicodedata.normalize("NFC", form)
     if "case" in views:
         form = "".join(map(_folded, form)).replace("i\u0307", "i")
         form = unicodedata.normalize("NFC", form) if "nfc" in views else form
     if "slashes" in views:
+        form = form.replace("\\", "/")
         form = "/".join(part for n, part in enumerate(form.split("/")) if part or n == form.count("/"))
-    while "host" in views and (behind := _behind_host(form, hosts)) is not None:
-        form = behind
+    while (less := _without_leading(form, hosts, views)) != form:
+        form = less
     return form
 
 
@@ -175,8 +179,17 @@ def _folded(character: str) -> str:
     return "ss" if folded == "ß" else folded[0]
 
 
+def _without_leading(text: str, hosts: Sequence[str], views: Collection[str]) -> str:
+    if "blank" in views:
+        text = text.lstrip(BLANKS)
+    if "slashes" in views:
+        text = text.lstrip("/")
+    behind = _behind_host(text, hosts) if "host" in views else None
+    return text if behind is None else behind
+
+
 def _behind_host(text: str, hosts: Sequence[str]) -> str | None:
-    url = re.match("[A-Za-z][A-Za-z0-9.-]*:/+[^/?#%]+/+", text)
+    url = re.match(r"[A-Za-z][A-Za-z0-9.-]*:/+[^/?#%\\]+/+", text)
     if url:
         return text[url.end() :]
     known = [host for host in hosts if text.startswith(f"{host}/")]

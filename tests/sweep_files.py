@@ -101,10 +101,11 @@ def publish(
     rows = [(key, source, derived and key in gone) for key in [*referenced, *gone] for source in sources]
     put_references(sweep, rows)
     count = len(referenced) + len(gone)
+    distinct = len({key for key, _, is_derived in rows if not is_derived})
     write_document(
         sweep.stage("references") / FIGURES,
         ReferenceFigures,
-        _reference_figures(at + timedelta(seconds=1), count, sources, globs, system_identifier),
+        _reference_figures(at + timedelta(seconds=1), count, distinct, sources, globs, system_identifier),
     )
     write_made_by(sweep.stage("references"), references_binding(read_by or settings, databases))
     with sweep.writing("dangling") as folder:
@@ -138,7 +139,9 @@ def listed(keys: Sequence[str], *, last_modified: datetime) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=LISTED)
 
 
-def _reference_figures(at: datetime, count: int, sources: Sequence[str], globs: Sequence[str], system_identifier: str) -> ReferenceFigures:
+def _reference_figures(
+    at: datetime, count: int, distinct: int, sources: Sequence[str], globs: Sequence[str], system_identifier: str
+) -> ReferenceFigures:
     cut = CutFigures(
         database="app",
         snapshot_at=at,
@@ -154,7 +157,15 @@ def _reference_figures(at: datetime, count: int, sources: Sequence[str], globs: 
         cuts=(cut,),
         sources=tuple(
             SourceFigures(
-                name=name, database="app", rows=count, references=count, derived=0, without_key=0, seconds=0.1, globs=tuple(globs)
+                name=name,
+                database="app",
+                rows=count,
+                references=count,
+                derived=0,
+                without_key=0,
+                seconds=0.1,
+                globs=tuple(globs),
+                distinct_keys_about=distinct,
             )
             for name in sources
         ),

@@ -71,8 +71,13 @@ def _sample(found: list[tuple[str, str]]) -> dg.MetadataValue[Any]:
 
 
 def _match_rates(references: ReferenceFigures, dangling: DanglingFigures) -> dict[str, float]:
-    """Of each source, over all its keys."""
-    return {f"match_rate_{name}": round(match.match_rate, 6) for name, match in source_matches(references, dangling).items()}
+    """Of each source by rows, and by its different keys where they were counted."""
+    rates = {}
+    for name, match in source_matches(references, dangling).items():
+        rates[f"match_rate_{name}"] = round(match.of_rows, 6)
+        if match.of_keys is not None:
+            rates[f"match_rate_of_keys_{name}"] = round(match.of_keys, 6)
+    return rates
 
 
 def _trend(figures: DanglingFigures, manifests: list[Manifest]) -> dict[str, dg.MetadataValue[Any] | int]:

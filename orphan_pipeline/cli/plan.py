@@ -66,7 +66,13 @@ def sweep_figures(settings: Settings, bucket: BucketSettings, manifest: Manifest
         "deletable": manifest.deletable.objects,
         "deletable_bytes": manifest.deletable.bytes,
         "sources": {
-            name: {"references": match.references, "dangling": match.dangling, "match_rate": match.match_rate}
+            name: {
+                "references": match.references,
+                "dangling": match.dangling,
+                "match_rate": match.match_rate,
+                "match_rate_of_rows": match.of_rows,
+                "match_rate_of_keys": match.of_keys,
+            }
             for name, match in manifest.source_matches.items()
         },
         "plans": {

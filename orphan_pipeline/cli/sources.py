@@ -87,7 +87,7 @@ def _catalogue(settings: Settings, name: str, bucket: BucketSettings) -> "Catalo
 
 
 def _described(source: ReferenceSettings, rows: int, sample: Sample, bucket: BucketSettings, catalogue: "Catalogue") -> dict[str, Any]:
-    found = meanings(source.key, sample.raws)
+    found = meanings(source.key, sample.raws, json_may_be_key=source.json_may_be_key)
     rate = match_rate(found, catalogue.existing)
     there = catalogue.existing([one.key for one in found[:SHOWN] if one.key is not None and one.problem is None])
     wrong = next((explain(one.problem, one.raw) for one in found if one.problem is not None), None)  # type: ignore[arg-type]

@@ -57,12 +57,13 @@ def _sources_above_floor(manifest: Manifest, limits: GateLimits) -> Iterator[Gat
 def _match_rates(manifest: Manifest, limits: GateLimits) -> Iterator[Gate]:
     for name, match in manifest.source_matches.items():
         passed = match.match_rate >= limits.min_match_rate
+        of_keys = "" if match.of_keys is None else f", and {match.of_keys:.1%} of its different keys (about {match.keys:,})"
         yield Gate(
             name="match_rate",
             passed=passed,
             found=match.match_rate,
             limit=limits.min_match_rate,
-            message=f"{match.match_rate:.1%} of the {match.references:,} references of source {name} have an object, "
+            message=f"{match.of_rows:.1%} of the {match.references:,} references of source {name} have an object{of_keys}, "
             f"expected at least {limits.min_match_rate:.1%}"
             + ("" if passed else ": do its keys need stripping or decoding (setting `key`)? `orphan-pipeline check` shows some"),
         )

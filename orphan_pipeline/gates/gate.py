@@ -9,7 +9,7 @@ GATES = {
     "sources_above_floor": "Every reference source has at least `expect_rows_at_least` rows, and yields a reference.",
     "source_shrink": "No source yields less than its trailing median, by more than `max_shrink` of it.",
     "references_unchanged": "The reference settings, and the databases behind them, are those of the last accepted sweep.",
-    "match_rate": "Of every source's references, at least `min_match_rate` have their object in the inventory.",
+    "match_rate": "Of every source's references, by rows and by keys, at least `min_match_rate` have their object in the inventory.",
     "orphan_fraction": "At most `max_orphan_fraction` of the owned objects, by count and by bytes, are orphans.",
     "orphan_growth": "There are at most `max_growth` times as many orphans as in the trailing median.",
     "age_bands": "In no band of ages the share of orphans is above that of all older objects, by more than `max_age_band_excess`.",

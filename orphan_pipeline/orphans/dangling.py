@@ -24,7 +24,8 @@ def write_dangling(sweep: SweepFolder, folder: Path, *, memory_bytes: int | None
         place = view_references(connection, sweep)
         connection.execute(queries.DANGLING_PLACES.format(place=place))
         connection.execute(queries.DANGLING.format(place=place), {"file": file})
-        return DanglingFigures(sources=dict(rows(connection, queries.DANGLING_BY_SOURCE, {"file": file})))
+        counted = rows(connection, queries.DANGLING_BY_SOURCE, {"file": file})
+        return DanglingFigures(sources={source: n for source, n, _ in counted}, keys={source: keys for source, _, keys in counted})
 
 
 def dangling_sample(sweep: SweepFolder, *, each: int) -> list[tuple[str, str]]:

@@ -42,7 +42,7 @@ HOLDS = pa.schema(
         column("protected_by", pa.string(), "the glob, or the system's own prefix, that protects it", nullable=True),
         column("restored_at", TIME, "when somebody last brought this very object back", nullable=True),
         column("resembles", pa.string(), "the reference that it equals under `view`, the first of them", nullable=True),
-        column("view", pa.string(), "what would make the two equal: percent, plus, nfc, case, slashes, host, query", nullable=True),
+        column("view", pa.string(), "what would make the two equal: percent, plus, nfc, case, blank, slashes, host, query", nullable=True),
         *ORPHAN,
     ]
 )

@@ -8,7 +8,8 @@ equal have equal forms. As SQL, the only form of it in this system.
 | plus | `+` and a space |
 | nfc | the composed and the decomposed form of one character |
 | case | upper and lower case (and `ß` and `ss`) |
-| slashes | a key with leading slashes, or with several slashes in a row, and the key with one |
+| blank | a key with blanks before it, behind it, or before its `?` or `#`, and the key (Unicode's blanks, controls, what has no width) |
+| slashes | a key with leading slashes, with several slashes in a row, or with backslashes, and the key with one slash |
 | host | a URL, or a key behind the bucket's name or another known host, and the key |
 | query | a key with `?…` or `#…` behind it, and the key; not two keys that differ in what each has there |
 
@@ -21,16 +22,23 @@ from typing import Literal, get_args
 
 import duckdb
 
-View = Literal["percent", "plus", "nfc", "case", "slashes", "host", "query"]
+from orphan_pipeline.references.normalise import BLANK
+
+View = Literal["percent", "plus", "nfc", "case", "blank", "slashes", "host", "query"]
 VIEWS: tuple[View, ...] = get_args(View)
 
-FORM_VERSION = 1
+FORM_VERSION = 2
 FORM_ID = f"lax {FORM_VERSION}, hash of duckdb {duckdb.__version__}"
 """What made a stored hash of a form. DuckDB's hash() differs between its versions (seen between 1.1.3 and 1.4.4)."""
 
 # An escape that gives a percent sign or a hexadecimal digit: only such a one can leave an escape to be decoded behind it.
 ENCODED_AGAIN = "%(?:25|3[0-9]|[46][1-6])"
-SCHEME_AND_HOST = "[A-Za-z][A-Za-z0-9.-]*:/+[^/?#%]+/+"
+# No backslash: it may stand for the slash behind the host.
+SCHEME_AND_HOST = r"[A-Za-z][A-Za-z0-9.-]*:/+[^/?#%\\]+/+"
+
+# Looking at both ends first takes a tenth of looking for blanks anywhere.
+AROUND = rf"^{BLANK}+|{BLANK}+$|{BLANK}+([?#])"
+MAY_BE_AROUND = f"regexp_matches(form, '^{BLANK}') OR regexp_matches(form, '{BLANK}$') OR contains(form, '?') OR contains(form, '#')"
 
 # Whatever NFC can change: marks, the parts of Hangul syllables, and characters that it replaces (NFC_Quick_Check is No). NFC itself takes
 # 2 microseconds a key, this a twentieth.
@@ -60,26 +68,34 @@ def with_form(relation: str, hosts: Sequence[str], views: Collection[View] = VIE
     each over the last one's `form`, so that nothing is evaluated twice; there a plain key is NULL, and each CASE is put so that
     NULL ends up in its ELSE: nothing is evaluated for it.
     """
-    parameters = {f"lax_known_{n}": f"{host}/" for n, host in enumerate(hosts)}
+    known = {f"lax_known_{n}": f"{host}/" for n, host in enumerate(hosts)}
+    parameters = dict(known)
     stages = []
     if "percent" in views:
         stages.append(_decoded("query" in views))
     stages.append(_spaced(views))
+    if "blank" in views:
+        stages.append(f"CASE WHEN {MAY_BE_AROUND} THEN regexp_replace(form, '{AROUND}', '\\1', 'g') ELSE form END")
     if "nfc" in views:
         stages.append(NFC)
     if "case" in views:
         stages.append(f"CASE WHEN {NOT_ASCII} THEN {FOLDED} ELSE lower(form) END")
         if "nfc" in views:
             stages.append(NFC)
+    leading = []
     if "slashes" in views:
+        stages.append("replace(form, chr(92), '/')")
         stages.append("CASE WHEN contains(form, '//') THEN regexp_replace(form, '/+', '/', 'g') ELSE form END")
-        stages.append("CASE WHEN starts_with(form, '/') THEN form[2:] ELSE form END")
+        leading.append("/+")
+    if "blank" in views:
+        leading.append(f"{BLANK}+")
     if "host" in views:
-        known = "".join(f"|{re.escape(host)}/+" for host in hosts)
-        parameters["lax_host"] = f"^(?:{SCHEME_AND_HOST}{known})+"
-        stages.append("regexp_replace(form, $lax_host, '')")
+        leading += [SCHEME_AND_HOST, *(f"{re.escape(host)}/+" for host in hosts)]
+    if leading:  # in any order: behind a host there may be blanks, and behind those a slash
+        parameters["lax_leading"] = f"^(?:{'|'.join(leading)})+"
+        stages.append("regexp_replace(form, $lax_leading, '')")
     # Lowered once, for both of its uses: by far the most of the work on a plain key.
-    query = f"SELECT *, CASE WHEN {_is_odd(parameters)} THEN key END AS form FROM (SELECT *, lower(key) AS lowered FROM {relation})"
+    query = f"SELECT *, CASE WHEN {_is_odd(known)} THEN key END AS form FROM (SELECT *, lower(key) AS lowered FROM {relation})"
     for stage in stages:
         query = f"SELECT * REPLACE ({stage} AS form) FROM ({query})"
     plain = "lowered" if "case" in views else "key"
@@ -125,9 +141,10 @@ def _spaced(views: Collection[View]) -> str:
 
 def _is_odd(known: Iterable[str]) -> str:
     """Whether more than lower() is needed: one look at the bytes for each sign, and no regular expression."""
-    signs = [f"contains(key, '{sign}')" for sign in ("%", "+", "?", "#", "//", ":/")]
+    signs = [f"contains(key, '{sign}')" for sign in ("%", "+", "?", "#", "//", ":/", "\\")]
     hosts = [f"starts_with(lowered, ${name})" for name in known]
-    return " OR ".join(["(strlen(key) <> length(key)", *signs, *hosts, "starts_with(key, '/'))"])
+    ends = [f"{end} NOT BETWEEN '!' AND '~'" for end in ("key", "key[-1]")]
+    return " OR ".join(["(strlen(key) <> length(key)", *signs, *hosts, *ends, "starts_with(key, '/'))"])
 
 
 def _decoded(drop_query: bool) -> str:

@@ -17,30 +17,53 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DanglingFigures:
-    """References without an object, by source (derived keys not counted: a thumbnail need not exist). `missed` of all references,
-    derived ones too, are keys that we ourselves deleted (rule 15); `pause` is then the digest of the pause that stands for them."""
+    """References without an object, by source (derived keys not counted: a thumbnail need not exist); `keys` are the different keys among
+    them, None in the figures of sweeps that did not count them. `missed` of all references, derived ones too, are keys that we ourselves
+    deleted (rule 15); `pause` is then the digest of the pause that stands for them."""
 
     sources: dict[str, int]
     missed: int = 0
     missed_sample: tuple[str, ...] = ()
     pause: str | None = None
+    keys: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceMatch:
-    """`match_rate`: share of the source's references, over all its keys, whose object is in the inventory."""
+    """Which share of the source's references has its object in the inventory: by rows, and by different keys, of which there are about
+    `keys` (an estimate; None where a sweep did not look). Either alone hides something: a thousand rows that name one default picture
+    that is there, or a thousand that name one that is not."""
 
     references: int
     dangling: int
+    keys: int | None = None
+    dangling_keys: int | None = None
 
     @property
     def match_rate(self) -> float:
+        """The worse of the two."""
+        return min(self.of_rows, 1.0 if self.of_keys is None else self.of_keys)
+
+    @property
+    def of_rows(self) -> float:
         return 1.0 if not self.references else (self.references - self.dangling) / self.references
+
+    @property
+    def of_keys(self) -> float | None:
+        if self.keys is None or self.dangling_keys is None:
+            return None
+        keys = min(max(self.keys, self.dangling_keys), self.references)
+        return 1.0 if not keys else (keys - self.dangling_keys) / keys
 
 
 def source_matches(references: ReferenceFigures, dangling: DanglingFigures) -> dict[str, SourceMatch]:
     return {
-        source.name: SourceMatch(references=source.references, dangling=dangling.sources.get(source.name, 0))
+        source.name: SourceMatch(
+            references=source.references,
+            dangling=dangling.sources.get(source.name, 0),
+            keys=source.distinct_keys_about,
+            dangling_keys=None if dangling.keys is None else dangling.keys.get(source.name, 0),
+        )
         for source in references.sources
     }
 

@@ -57,7 +57,7 @@ def hosts(settings: BucketSettings) -> list[str]:
 
 
 def _host(base: str) -> str:
-    return urlsplit(base).netloc.rpartition("@")[2]
+    return urlsplit(base if "//" in base else f"//{base}").netloc.rpartition("@")[2]
 
 
 def own_prefixes(bucket: str, reports: Sequence[str], quarantines: Sequence[str] = ()) -> list[str]:

@@ -52,11 +52,11 @@ class Advice:
         return f"{self.words} would match {self.match_rate:.1%}: key: {json.dumps(self.key, ensure_ascii=False)}"
 
 
-def meanings(rules: KeyRules, raws: Sequence[str]) -> list[Meaning]:
+def meanings(rules: KeyRules, raws: Sequence[str], *, json_may_be_key: bool = False) -> list[Meaning]:
     """What each raw value becomes by the rules, in order."""
     with duckdb.connect(config={"threads": 1}) as connection:
         teach(connection)
-        return _meanings(connection, rules, raws)
+        return _meanings(connection, rules, raws, json_may_be_key=json_may_be_key)
 
 
 def match_rate(found: Sequence[Meaning], existing: Existing) -> float:
@@ -115,8 +115,10 @@ def _is_document(raw: str) -> bool:
         return False
 
 
-def _meanings(connection: duckdb.DuckDBPyConnection, rules: KeyRules, raws: Sequence[str]) -> list[Meaning]:
-    made = key_sql(rules)
+def _meanings(
+    connection: duckdb.DuckDBPyConnection, rules: KeyRules, raws: Sequence[str], *, json_may_be_key: bool = False
+) -> list[Meaning]:
+    made = key_sql(rules, json_may_be_key=json_may_be_key)
     connection.register("sampled", pa.table({"n": list(range(len(raws))), "raw": pa.array(raws, pa.string())}))
     found = connection.execute(f"SELECT {made.key}, {made.problem} FROM sampled ORDER BY n", made.parameters).fetchall()
     connection.unregister("sampled")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from orphan_pipeline.references.cut import Cut
 from orphan_pipeline.references.extract import Reading, prepare
 from orphan_pipeline.references.kinds.files import FileReading
-from orphan_pipeline.references.normalise import explain, key_sql, teach
+from orphan_pipeline.references.normalise import explain, key_sql, none_is_json, teach
 from orphan_pipeline.references.schema import REFERENCES
 from orphan_pipeline.references.transport.extracted import RAW, Extracted
 from orphan_pipeline.references.variants import variants_sql
@@ -63,7 +63,7 @@ def read_keys(source: ReferenceSettings, cut: Cut, *, tally: Tally | None = None
 def keys_of(reading: Reading | FileReading, *, tally: Tally | None = None) -> Iterator[pa.Table]:
     """As `read_keys`, of a source that was prepared."""
     counted = tally if tally is not None else Tally()
-    rules = key_sql(reading.source.key)
+    rules = key_sql(reading.source.key, json_may_be_key=reading.source.json_may_be_key)
     variants, templates = variants_sql(reading.source.variants)
     query = NORMALISE.format(key=rules.key, problem=rules.problem, variants=variants)
     with ExitStack() as opened:
@@ -89,11 +89,11 @@ def _taught() -> duckdb.DuckDBPyConnection:
 
 
 def _plain(reading: Reading | FileReading, extracted: Extracted) -> pa.Table | None:
-    """Without rules and variants a value is its key, unless it is empty or a URL, and no URL is without two slashes: the commonest case,
-    answered without a query."""
-    if not extracted.plain or reading.source.key.steps or reading.source.variants:
-        return None
+    """Without rules and variants a value is its key, unless it is empty, JSON or a URL, and no URL is without two slashes: the commonest
+    case, answered without a query."""
     values = extracted.values
+    if not extracted.plain or reading.source.key.steps or reading.source.variants or not none_is_json(values["raw"]):
+        return None
     return pa.Table.from_arrays([values["raw"], pa.repeat(False, values.num_rows), values["row_id"]], schema=KEYS)
 
 

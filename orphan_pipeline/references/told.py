@@ -9,7 +9,7 @@ from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.inventory.prefixes import OwnedPrefix, partition_expression
 from orphan_pipeline.references.figures import ReferenceFigures
 
-# Exact, distinct keys would have to be held or sorted; this takes a few kilobytes a source, and is off by 2 % now and then.
+# Exact, distinct keys would have to be held or sorted; this takes a few kilobytes a source, and is off by up to 6 % (seen).
 TOLD = """
 SELECT source::VARCHAR, approx_count_distinct(key), count(*) FILTER (WHERE ({partition}) IS NULL)
 FROM read_parquet($files, hive_partitioning = false) WHERE NOT derived GROUP BY source

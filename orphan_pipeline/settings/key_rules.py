@@ -102,8 +102,8 @@ class KeyMapping(Part):
         Expected("true, false, or a list of URL bases"),
     ] = Field(
         default=False,
-        description="Whether a URL under no base of `strip` is counted and passed over, in place of failing the sweep: all of them, or "
-        "only those under the bases of a list.",
+        description="Whether a URL under no base of `strip` is counted and passed over, in place of failing the sweep: all of them but "
+        "those with the host of such a base, or only those under the bases of a list.",
     )
 
     def steps(self, order: list[str]) -> tuple[KeyStep, ...]:

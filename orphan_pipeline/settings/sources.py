@@ -139,6 +139,11 @@ class ReferenceSettings(Part):
         """Whether a database is asked; otherwise files are read."""
         return self.kind in ("sql", "table")
 
+    @property
+    def json_may_be_key(self) -> bool:
+        """Whether a value that looks like JSON is a key like any other: where a pattern says what a key is, and of a lake, which knows."""
+        return self.pattern is not None or self.kind == "lake"
+
     @model_validator(mode="after")
     def _one_kind_of_source(self) -> Self:
         # A dump names every setting, so what stands at its default counts as left out.

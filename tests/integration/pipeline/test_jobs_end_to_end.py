@@ -230,6 +230,8 @@ def test_what_the_references_of_a_sweep_tell(world: World, graph: Graph) -> None
     assert source["seconds"] > 0
     assert source["received_bytes"] > 0
     assert dangling["match_rate_documents"] == pytest.approx((count - 3) / count, abs=1e-6)
+    keys = source["distinct_keys_about"]
+    assert dangling["match_rate_of_keys_documents"] == pytest.approx((keys - 2) / keys, abs=1e-6)
 
 
 def test_a_row_that_points_at_what_was_deleted_pauses_deletion_until_it_is_back(world: World, graph: Graph) -> None:

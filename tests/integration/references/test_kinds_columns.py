@@ -103,6 +103,15 @@ def test_urls_become_keys_and_those_of_others_are_counted(app: Database, take: T
         take(column("users", "avatar", key=key | {"ignore_foreign": ["https://elsewhere.example.com/"]}))
 
 
+def test_the_buckets_own_host_is_not_excused_however_it_is_written(app: Database, take: Take) -> None:
+    app.run(
+        "CREATE TABLE users (id serial PRIMARY KEY, avatar text)", "INSERT INTO users (avatar) VALUES ('http://CDN.example.com/u/a.png')"
+    )
+    key = {"strip": ["https://cdn.example.com/"], "prepend": "u/", "ignore_foreign": True}
+    with pytest.raises(Refused, match=r"row id = 1: a URL under no declared base, http://CDN.example.com/…; if it is the bucket's, add"):
+        take(column("users", "avatar", key=key))
+
+
 BODY = """<p>See <img src="/media/a.jpg"> and <a href='/media/b%20c.pdf'>this</a>,
 <img src="/media/a.jpg"></p>"""
 

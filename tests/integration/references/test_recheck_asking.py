@@ -133,8 +133,9 @@ def test_what_cannot_be_undone_is_a_pass_whatever_the_index(
     assert [way.words for way in ways] == [f"by one pass: {why}", "by index"]
 
 
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=4) | st.sampled_from(
-    ["a", "it's", '"', "\\", "%", "{}", "a\nb", "$", "ü", "*"]
+# What begins as JSON does may be refused (test_encoded_twice.py).
+TEXT = st.text(st.characters(exclude_characters='\0"[{', exclude_categories=["Cs"]), min_size=1, max_size=4) | st.sampled_from(
+    ["a", "it's", '"', "\\", "%", "a{}", 'a["b"]', "a\nb", "$", "ü", "*"]
 )
 
 

@@ -226,8 +226,9 @@ def test_a_real_deletion_that_has_begun_does_not_begin_the_dry_run(lake: BucketL
 def test_a_tripped_gate_of_the_bucket_blocks_every_prefix_until_the_sweep_is_approved(lake: BucketLake) -> None:
     manifest = sweep(lake, orphans=("a/1", "b/1"), gone=["a/gone"])
     tripped = (
-        "gate match_rate is tripped: 85.7% of the 7 references of source documents have an object, expected at least 95.0%: do its keys "
-        "need stripping or decoding (setting `key`)? `orphan-pipeline check` shows some. If this is right: "
+        "gate match_rate is tripped: 85.7% of the 7 references of source documents have an object, and 85.7% of its different keys "
+        "(about 7), expected at least 95.0%: do its keys need stripping or decoding (setting `key`)? "
+        "`orphan-pipeline check` shows some. If this is right: "
     )
     for prefix in manifest.plans:
         assert refusal(lake, prefix) == tripped + f"orphan-pipeline approve {manifest.digest[:16]}"

@@ -35,12 +35,14 @@ def manifest(
     references: dict[str, int] | None = None,
     rows: int | None = None,
     dangling: dict[str, int] | None = None,
+    keys: dict[str, tuple[int, int]] | None = None,
     missed: int = 0,
     prefixes: dict[str, PrefixFigures] | None = None,
     unowned: Amount = NOTHING,
     binding: dict[str, Any] | None = None,
     cuts: Sequence[CutFigures] = (),
 ) -> Manifest:
+    """`keys`: by source its different keys, and those of them that dangle; else nobody counted them."""
     prefixes = {"a/": owned(1000, 100)} if prefixes is None else prefixes
     everything = [unowned, *(figures.inventory for figures in prefixes.values())]
     return Manifest(
@@ -66,12 +68,24 @@ def manifest(
             cuts=tuple(cuts),
             sources=tuple(
                 SourceFigures(
-                    name=name, database="app", rows=n if rows is None else rows, references=n, derived=0, without_key=0, seconds=1
+                    name=name,
+                    database="app",
+                    rows=n if rows is None else rows,
+                    references=n,
+                    derived=0,
+                    without_key=0,
+                    seconds=1,
+                    distinct_keys_about=keys[name][0] if keys else None,
                 )
                 for name, n in ({"documents": 1000} if references is None else references).items()
             ),
         ),
-        dangling=DanglingFigures(sources=dangling or {}, missed=missed, missed_sample=("a/missed",) if missed else ()),
+        dangling=DanglingFigures(
+            sources=dangling or {},
+            keys={name: n for name, (_, n) in keys.items() if n} if keys else None,
+            missed=missed,
+            missed_sample=("a/missed",) if missed else (),
+        ),
         prefixes=prefixes,
         unowned=unowned,
         plans={},

@@ -63,6 +63,29 @@ def test_the_references_of_a_source_have_their_objects(references: int, dangling
     assert (found.passed, found.found) == (passed, 1.0 if not references else (references - dangling) / references)
 
 
+@pytest.mark.parametrize(
+    ("references", "dangling", "keys", "passed", "rate"),
+    [
+        # Regression: a thousand rows that name one default picture hid forty keys with a wrong prefix.
+        (1140, 40, (141, 40), False, 101 / 141),
+        # And a thousand that name one that is gone are no better.
+        (1100, 1000, (101, 1), False, 100 / 1100),
+        (1000, 10, (1000, 10), True, 0.99),
+        # About so many: no more than there are references, and no fewer than those that dangle.
+        (1000, 50, (1060, 50), True, 0.95),
+        (1000, 1000, (940, 1000), False, 0.0),
+        (1000, 30, (20, 30), False, 0.0),
+        (0, 0, (0, 0), True, 1.0),
+    ],
+)
+def test_repeated_keys_hide_no_others(references: int, dangling: int, keys: tuple[int, int], passed: bool, rate: float) -> None:
+    of = manifest(references={"documents": references}, dangling={"documents": dangling}, keys={"documents": keys})
+    found = gate("match_rate", of)
+    assert found.passed == passed
+    assert found.found == pytest.approx(rate)
+    assert f"% of its different keys (about {keys[0]:,}), expected at least 95.0%" in found.message
+
+
 def test_one_bad_source_is_not_hidden_by_the_others() -> None:
     of = manifest(references={"documents": 10**6, "avatars": 100}, dangling={"avatars": 100})
     limits = replace(LIMITS, source_floors={"documents": 1, "avatars": 1})

@@ -1,5 +1,6 @@
 """The manifest: it comes back as it was written, its figures add up, and its last line tells the truth."""
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 from sweep_files import DAY, NOON, bucket_settings, publish
 
 from orphan_pipeline.errors import Refused
@@ -63,7 +65,30 @@ def test_figures_add_up_over_prefixes_and_holds(lake: BucketLake) -> None:
     assert {prefix: plan.amount for prefix, plan in made.plans.items()} == {"a/": Amount(1, 10), "b/": Amount(1, 10)}
     assert made.owned.objects + made.inventory.unowned.objects == made.inventory.total.objects
     match = made.source_matches["documents"]
-    assert (match.references, match.dangling, match.match_rate) == (4, 2, 0.5)
+    assert (match.references, match.dangling, match.of_rows) == (4, 2, 0.5)
+    assert (match.keys, match.dangling_keys, match.of_keys) == (3, 1, 2 / 3)
+    assert match.match_rate == 0.5
+
+
+def test_a_default_that_many_rows_name_hides_no_keys_with_a_wrong_prefix(lake: BucketLake) -> None:
+    """Regression: of 1,141 references 96.5 % had an object, and forty objects that were in use were planned."""
+    named = ["a/default"] * 1000 + [f"a/{n}" for n in range(100)]
+    made = publish(lake, "s1", referenced=[*named, "b/kept"], gone=[f"new/real{n}" for n in range(40)], baseline=False)
+    assert "match_rate" in made.tripped
+    assert made.source_matches["documents"].of_rows > 0.96
+
+
+def test_a_manifest_from_before_different_keys_were_counted_is_read_and_not_taken_for_edited(lake: BucketLake) -> None:
+    made = publish(lake, "s1", orphans=["a/1"], gone=["x"])
+    old = replace(made, dangling=replace(made.dangling, keys=None), digest="")
+    document = TypeAdapter(Manifest).dump_python(old, mode="json")
+    del document["dangling"]["keys"]
+    document["digest"] = hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    lake.sweep("s1").manifest.write_text(json.dumps(document))
+    [read] = read_manifests(lake)
+    assert sweep_digest(read) == read.digest == document["digest"]
+    match = read.source_matches["documents"]
+    assert (match.match_rate, match.of_keys) == (2 / 3, None)
 
 
 def test_a_prefix_without_an_orphan_has_figures_and_no_plan(lake: BucketLake) -> None:

@@ -73,6 +73,13 @@ PARTS = (
         "https:///",
         "x:/",
         "\n",
+        "\t",
+        "\u00a0",
+        "\u2000",
+        "\x7f",
+        "%C2%A0",
+        "\\",
+        "%5C",
         "😀",
         "\uac01",
         "\u1100\u1161\u11a8",
@@ -202,6 +209,13 @@ def test_what_one_view_makes_equal_has_one_form(keys: list[str], view: View) -> 
         ("a/b", "acme-media/a/b", "host"),
         ("a/b", "//cdn.example.com/a/b", "slashes+host"),
         ("a/b", "s3://acme-media/a/b?versionId=1", "host+query"),
+        ("a/b", "a/b ", "blank"),
+        ("a/b", "\u00a0a/b\r\n", "blank"),
+        ("a/b", "a/b%20", "percent+blank"),
+        ("a/b", "\ufeffhttps://cdn.elsewhere.com/ /a/b", "blank+slashes+host"),
+        ("a/b", "a/b ?v=2", "blank+query"),
+        ("a/b", "\\a\\b", "slashes"),
+        ("a/b", "https:\\\\cdn.elsewhere.com\\a\\b", "slashes+host"),
         ("a/b", "a/b?v=2", "query"),
         ("a/b", "a/b#top", "query"),
         ("a/b%FF", "A/b%FF", "case"),
@@ -215,7 +229,7 @@ def test_the_fewest_views_are_named(key: str, reference: str, view: str) -> None
     assert slow_views(key, reference, HOSTS) == view
 
 
-@pytest.mark.parametrize(("key", "other"), [("a/b", "a/c"), ("a/b", "b/a/b"), ("a/1", "a/01"), ("a/é", "a/e"), ("a/b", "a/b ")])
+@pytest.mark.parametrize(("key", "other"), [("a/b", "a/c"), ("a/b", "b/a/b"), ("a/1", "a/01"), ("a/é", "a/e"), ("a/b c", "a/bc")])
 def test_what_no_view_makes_equal_has_two_forms(key: str, other: str) -> None:
     one, two = forms([key, other])
     assert one != two

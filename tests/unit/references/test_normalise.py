@@ -10,15 +10,15 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_blanks import BLANKS
 from slow_variants import glob_matches_slowly, parts_of, variants_slowly
 
 from orphan_pipeline.references.candidates import raw_candidates
 from orphan_pipeline.references.derived import glob_matches_sql
-from orphan_pipeline.references.normalise import explain, key_sql, teach
+from orphan_pipeline.references.normalise import BLANK, explain, key_sql, none_is_json, teach
 from orphan_pipeline.references.variants import variants_sql
 from orphan_pipeline.settings.model import Decode, DropQuery, KeyRules, KeyStep, LeadingSlash, Prepend, Strip, Unicode
 
-BLANKS = " \t\r\n\f"
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 HEX = "0123456789abcdefABCDEF"
 
@@ -32,6 +32,30 @@ def looks_like_a_url(text: str) -> bool:
         return len(text) > 2 and text[2] != "/"
     scheme, mark, _ = text.partition("://")
     return bool(mark and scheme) and scheme[0] in LETTERS and all(c in LETTERS + "0123456789+.-" for c in scheme)
+
+
+def looks_like_json(text: str) -> bool:
+    text = text.strip(BLANKS)
+    if len(text) > 1 and text[0] + text[-1] in ("[]", "{}", '""'):
+        return True
+    within = text.lstrip(BLANKS + "[{")
+    return text[:1] in ("[", "{") and within[:1] in ("'", '"')
+
+
+def has_host(text: str, hosts: Sequence[str]) -> bool:
+    text = text.lstrip(BLANKS)
+    url = re.match("(?:[A-Za-z][A-Za-z0-9+.-]*:)?//", text)
+    if not url:
+        return False
+    [place, *_] = re.split("[/?#]", text[url.end() :])
+    behind_users = [place, *(place[n + 1 :] for n, character in enumerate(place) if character == "@")]
+    names = (re.split(f"[\\\\{re.escape(BLANKS)}]", one)[0] for one in behind_users)
+    return any(re.sub("[.]*(:[0-9]*)?$", "", name).casefold() in hosts for name in names)
+
+
+def hosts_of(rules: KeyRules) -> list[str]:
+    bases = [base for step in rules.steps if isinstance(step, Strip) for base in step.bases]
+    return [host.casefold() for base in bases if (host := re.split("[/?#]", base.partition("//")[2] or base)[0])]
 
 
 def decode_slowly(text: str) -> str | None:
@@ -48,6 +72,7 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
     ours = not any(map(raw.startswith, () if isinstance(rules.ignore_foreign, bool) else rules.ignore_foreign))
     excused = rules.ignore_foreign is not False and (rules.ignore_foreign is True or not ours)
     value = raw
+    json = looks_like_json(raw)
     checked: list[str] = []
     looked_at: list[str] = []
     for n, step in enumerate(rules.steps):
@@ -64,8 +89,10 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
             decoded = decode_slowly(value.replace("+", " ") if step.how == "form" else value)
             if decoded is None:
                 gone = any(map(looks_like_a_url, [*checked, *looked_at]))
-                return None, (None if excused else "foreign") if gone else "undecodable"
+                excused &= rules.ignore_foreign is not True or not any(has_host(one, hosts_of(rules)) for one in [*checked, *looked_at])
+                return None, "json" if json else (None if excused else "foreign") if gone else "undecodable"
             value = decoded
+            json |= looks_like_json(value)
         elif isinstance(step, Unicode):
             value = unicodedata.normalize("NFC" if step.form == "nfc" else "NFD", value)
         elif isinstance(step, LeadingSlash):
@@ -76,8 +103,10 @@ def normalise_slowly(rules: KeyRules, raw: str) -> Meaning:
             value = step.prefix + value
     checked.append(value)
     foreign = any(map(looks_like_a_url, [*checked, *looked_at]))
-    if foreign and excused:
-        return None, None
+    own = any(has_host(one, hosts_of(rules)) for one in [*checked, *looked_at])
+    excused &= foreign and not (own and rules.ignore_foreign is True)
+    if json or excused:
+        return None if excused else value, "json" if json else None
     if "" in checked:
         return value, "empty"
     return value, "foreign" if foreign else None
@@ -113,6 +142,10 @@ pieces = st.sampled_from(
         " ",
         "\n",
         ":",
+        "HTTP://CDN.example.com",
+        "//cdn.example.com:443/",
+        "://",
+        "@",
         "//",
         "%41",
         "%2F",
@@ -127,6 +160,14 @@ pieces = st.sampled_from(
         "😀",
         "\\",
         "'",
+        '"',
+        "[",
+        "]",
+        "{",
+        "}",
+        "%5B",
+        "%22",
+        "\u00a0",
     ]
 )
 raw_values = st.one_of(
@@ -297,9 +338,25 @@ CDN = KeyRules(steps=(Strip(bases=("https://cdn.example.com/", "https://cdn.exam
         (KeyRules(), "a://b", ("a://b", "foreign")),
         (KeyRules(), "\n https://b/c", ("\n https://b/c", "foreign")),
         (KeyRules(), "//host/a", ("//host/a", "foreign")),
+        # Regression: behind a blank that was not looked for it passed for a key.
+        (KeyRules(), "\u00a0https://b/c", ("\u00a0https://b/c", "foreign")),
+        (KeyRules(), "\ufeff\v//host/a", ("\ufeff\v//host/a", "foreign")),
         (KeyRules(), "//", ("//", None)),
         (KeyRules(), "/a//b", ("/a//b", None)),
         (KeyRules(), "2026://b", ("2026://b", None)),
+        # Regression: an array that was encoded twice passed for one key, and every key in it was lost.
+        (KeyRules(), '["u/1-a","u/1-b"]', ('["u/1-a","u/1-b"]', "json")),
+        (KeyRules(), ' {"url": "u/1-a"}\n', (' {"url": "u/1-a"}\n', "json")),
+        (KeyRules(), '"u/1-a"', ('"u/1-a"', "json")),
+        (KeyRules(), "{u/1-a,u/1-b}", ("{u/1-a,u/1-b}", "json")),
+        (KeyRules(), "[ 'u/1-a', 'u/1-", ("[ 'u/1-a', 'u/1-", "json")),
+        (KeyRules(), '[{"url": "u/1-', ('[{"url": "u/1-', "json")),
+        (KeyRules(), "[draft] a.pdf", ("[draft] a.pdf", None)),
+        (KeyRules(), "{8f5c}.jpg", ("{8f5c}.jpg", None)),
+        (KeyRules(), '"a" and "b".txt', ('"a" and "b".txt', None)),
+        (KeyRules(), "u/[1]", ("u/[1]", None)),
+        (CDN, "%5B%22u/1-a%22%5D", ('u/["u/1-a"]', "json")),
+        (CDN, '["https://cdn.example.com/m/a?x","b"]', ('u/["https://cdn.example.com/m/a', "json")),
         (CDN, "https://cdn.example.com/m/a%20b+c.jpg?v=3#x", ("u/a b+c.jpg", None)),
         (CDN, "a.jpg", ("u/a.jpg", None)),
         # The prefix must not hide that this is someone else's URL, or that nothing is left.
@@ -335,6 +392,27 @@ def test_single_variants(duck: duckdb.DuckDBPyConnection, key: str, variant: str
     assert values_of(duck, expression, [key], parameters) == [([variant],)]
 
 
+def test_where_a_pattern_says_what_a_key_is_json_is_one(duck: duckdb.DuckDBPyConnection) -> None:
+    key = key_sql(KeyRules(ignore_foreign=True), json_may_be_key=True)
+    assert values_of(duck, f"{key.key}, {key.problem}", ['["a"]', "//h/a"], key.parameters) == [('["a"]', None), (None, None)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(raws=st.lists(raw_values.filter(bool), min_size=1, max_size=4), first=st.integers(0, 3))
+def test_what_is_not_looked_at_again_is_no_json(duck: duckdb.DuckDBPyConnection, raws: list[str], first: int) -> None:
+    """By the first bytes alone, of a slice too."""
+    values = pa.chunked_array([pa.array(raws, pa.string())]).slice(first)
+    if none_is_json(values):
+        assert not any(map(looks_like_json, raws[first:]))
+    assert none_is_json(pa.chunked_array([pa.array(["a", "é", "x[", "/", "0"])]))
+
+
+def test_every_blank_is_one(duck: duckdb.DuckDBPyConnection) -> None:
+    every = [chr(n) for n in range(0x110000) if not 0xD800 <= n < 0xE000]
+    found = values_of(duck, f"regexp_matches(raw, '^{BLANK}$')", every, {})
+    assert "".join(one for one, (blank,) in zip(every, found, strict=True) if blank) == BLANKS
+
+
 def test_a_slash_hides_no_url(duck: duckdb.DuckDBPyConnection) -> None:
     for what in ("drop", "add"):
         rules = KeyRules(steps=(LeadingSlash.model_validate({"what": what}),))
@@ -351,6 +429,38 @@ def test_what_is_someone_elses_need_not_decode_but_what_is_ours_must(duck: duckd
     ]
 
 
+OTHERWISE = [
+    "http://cdn.example.com/u/a.jpg",
+    "https://CDN.example.com/u/a.jpg",
+    "https://cdn.example.com:443/u/a.jpg",
+    "https://cdn.example.com./u/a.jpg",
+    "https://user:pass@cdn.example.com/u/a.jpg",
+    "//cdn.example.com/u/a.jpg",
+    " https://cdn.example.com/u/a.jpg",
+    "https://cdn.example.com\\u\\a.jpg",
+    "https://cdn.example.com",
+    "https://cdn.example.com?u/a.jpg",
+]
+
+
+@pytest.mark.parametrize("raw", OTHERWISE)
+@pytest.mark.parametrize(
+    "base", ["https://cdn.example.com/", "https://cdn.example.com:443/media/", "cdn.example.com/", "//CDN.example.com"]
+)
+def test_the_buckets_own_host_is_nobody_elses(duck: duckdb.DuckDBPyConnection, raw: str, base: str) -> None:
+    """Regression: `ignore_foreign: true` passed over it, and its object was neither referenced nor held as resembling a reference."""
+    theirs = "https://www.cdn.example.com/a", "https://cdn.example.com.evil.org/a", "https://example.com/https://cdn.example.com/a"
+    rules = KeyRules(steps=(Strip(bases=(base,)),), ignore_foreign=True)
+    decoded = KeyRules(steps=(Strip(bases=(base,)), Decode(), Prepend(prefix="u/")), ignore_foreign=True)
+    for own in (rules, decoded):
+        left = [one for one in (raw, f"{raw}/%FF") if not one.startswith(base)]
+        assert {problem for _, problem in meanings(duck, own, left)} <= {"foreign"}
+        assert meanings(duck, own, theirs) == [(None, None)] * 3
+    # Whoever names it in a list means it.
+    named = KeyRules(steps=rules.steps, ignore_foreign=("https://cdn.example.com/other/",))
+    assert meanings(duck, named, ["https://cdn.example.com/other/a"])[0][1] is None
+
+
 def test_a_nul_cuts_no_key(duck: duckdb.DuckDBPyConnection) -> None:
     """DuckDB's own nfc_normalize ends a text at its first NUL, which a Parquet file may hold."""
     rules = KeyRules(steps=(Unicode(form="nfc"),))
@@ -359,6 +469,7 @@ def test_a_nul_cuts_no_key(duck: duckdb.DuckDBPyConnection) -> None:
 
 def test_a_message_shows_no_signature() -> None:
     signed = "https://user:pass@img.example.com/a%FF.jpg?X-Amz-Signature=abc"
+    assert explain("foreign", f"\u00a0{signed}") == explain("foreign", signed)
     for line in (explain("foreign", signed), explain("undecodable", signed), explain("empty", signed)):
         assert "abc" not in line
         assert "pass" not in line
