@@ -3,7 +3,8 @@ the client. Every record has the same width and a page is a matrix of bytes into
 
 Keys are `uploads/{number:012d}-…`, in UTF-8 order; every seventh holds an umlaut, a space, `+` and `%`, encoded as asked.
 `python -m benchmarks.endpoint --keys 1000000 --latency-ms 0` prints its port. Asked for `/?cpu` it answers with the CPU seconds that it has
-used itself, since it takes them from the machine that the client is measured on.
+used itself, since it takes them from the machine that the client is measured on. HEAD has its Date header and no body; of its versions the
+bucket says that they are kept.
 """
 
 import asyncio
@@ -25,6 +26,12 @@ PLAIN = "-photo-of-a-summer-in-the-hills.jpeg".rjust(len(ODD), "-")
 PAGE = 1000
 FULL_CIRCLE = 7
 CPU = "/?cpu"
+OF_THE_BUCKET = {
+    "versioning": b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+    "lifecycle": b"<LifecycleConfiguration><Rule><Status>Disabled</Status></Rule></LifecycleConfiguration>",
+}
+"""What a sweep asks besides the list, by query."""
+
 FOUR_DIGITS = np.frombuffer("".join(f"{number:04d}" for number in range(10_000)).encode(), "<u4")
 
 HEAD = (
@@ -72,6 +79,8 @@ class Listing:
 
     def answer(self, target: str) -> bytes:
         url = urlsplit(target)
+        if url.query in OF_THE_BUCKET:
+            return OF_THE_BUCKET[url.query]
         asked = {name: values[0] for name, values in parse_qs(url.query).items()}
         bucket, prefix, most = url.path.strip("/"), asked.get("prefix", ""), int(asked.get("max-keys", PAGE))
         if asked.get("delimiter") and not prefix:

@@ -1,7 +1,7 @@
 """Reads one source inside its cut as keys: the raw values that `extract` gives, by the rules of `normalise`. The one function by which
 references are read, for the snapshot and wherever else they are asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -19,6 +19,9 @@ from orphan_pipeline.references.variants import variants_sql
 from orphan_pipeline.settings.model import ReferenceSettings
 
 DUCKDB_BYTES = 256 * 2**20
+BYTES_A_QUERY = 2 * 2**20
+"""A query takes ten milliseconds to plan, however little it is asked of: the values of one answer take three."""
+
 KEYS = pa.schema([(name, REFERENCES.field(name).type) for name in ("key", "derived", "row_id")])
 
 # A problem carries its raw value along; the variants of a key that is none are not made.
@@ -52,7 +55,7 @@ class Tally:
 
 
 def read_keys(source: ReferenceSettings, cut: Cut, *, tally: Tally | None = None) -> Iterator[pa.Table]:
-    """Tables of the schema `KEYS`, one row a reference, in no order, some ten thousand at a time: every key that the source names.
+    """Tables of the schema `KEYS`, one row a reference, in no order, some megabytes at a time: every key that the source names.
 
     Raises Refused for whatever keeps the set from being complete: the first row found that is not as declared, or what PostgreSQL
     refuses. Exhaust or close it inside the cut.
@@ -68,10 +71,11 @@ def keys_of(reading: Reading | FileReading, *, tally: Tally | None = None) -> It
     query = NORMALISE.format(key=rules.key, problem=rules.problem, variants=variants)
     with ExitStack() as opened:
         connection: duckdb.DuckDBPyConnection | None = None  # it takes 22 ms of a core to open, and the commonest source needs none
-        for extracted in reading.extracted() if isinstance(reading, Reading) else _of_file(reading):
+        for extracted in _gathered(reading, reading.extracted() if isinstance(reading, Reading) else _of_file(reading)):
             counted.add(extracted)
-            keys = _plain(reading, extracted)
-            if keys is None:
+            if _is_plain(reading, extracted):
+                keys = _plain(extracted.values)
+            else:
                 connection = connection or opened.enter_context(_taught())
                 keys = _keys(reading, connection, query, {**rules.parameters, **templates}, extracted.values)
             derived = pc.sum(keys["derived"]).as_py() or 0
@@ -88,12 +92,29 @@ def _taught() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _plain(reading: Reading | FileReading, extracted: Extracted) -> pa.Table | None:
+def _is_plain(reading: Reading | FileReading, extracted: Extracted) -> bool:
     """Without rules and variants a value is its key, unless it is empty, JSON or a URL, and no URL is without two slashes: the commonest
     case, answered without a query."""
-    values = extracted.values
-    if not extracted.plain or reading.source.key.steps or reading.source.variants or not none_is_json(values["raw"]):
-        return None
+    plain = extracted.plain and not reading.source.key.steps and not reading.source.variants
+    return plain and none_is_json(extracted.values["raw"])
+
+
+def _gathered(reading: Reading | FileReading, pieces: Iterable[Extracted]) -> Iterator[Extracted]:
+    """The same, those together that need a query."""
+    waiting: list[Extracted] = []
+    for piece in pieces:
+        if _is_plain(reading, piece):
+            yield piece
+            continue
+        waiting.append(piece)
+        if sum(each.values.nbytes for each in waiting) >= BYTES_A_QUERY:
+            yield Extracted.together(waiting)
+            waiting.clear()
+    if waiting:
+        yield Extracted.together(waiting)
+
+
+def _plain(values: pa.Table) -> pa.Table:
     return pa.Table.from_arrays([values["raw"], pa.repeat(False, values.num_rows), values["row_id"]], schema=KEYS)
 
 

@@ -1,6 +1,8 @@
 """What one answer of a database said, before it means anything as a key."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import pyarrow as pa
 
@@ -17,6 +19,17 @@ class Extracted:
     without_key: int
     received: int
     plain: bool = False
+
+    @classmethod
+    def together(cls, several: Sequence[Self]) -> Self:
+        """As if one answer had said it all."""
+        return cls(
+            values=pa.concat_tables([each.values for each in several]),
+            rows=sum(each.rows for each in several),
+            without_key=sum(each.without_key for each in several),
+            received=sum(each.received for each in several),
+            plain=all(each.plain for each in several),
+        )
 
 
 class BadRow(Exception):
