@@ -37,6 +37,7 @@ from orphan_pipeline.orphans.manifest import Manifest, PlanEntry, read_manifests
 from orphan_pipeline.orphans.plans import find_plan
 from orphan_pipeline.settings.model import BucketSettings, Settings
 from orphan_pipeline.settings.values import duration_text
+from orphan_pipeline.wording import counted
 
 if TYPE_CHECKING:
     from orphan_pipeline.resources.runs import Runs
@@ -165,9 +166,9 @@ def _chosen(lake: BucketLake, digest: str | None, prefix: str | None) -> tuple[M
 
 def _question(settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry], approved: Approvable | None) -> str:
     doing = {"dry_run": "Pretend to delete", "permanent": "Delete for good, without any undo,"}.get(settings.deletion.mode, "Delete")
-    asked = [f"{doing} {sum(plan.amount.objects for plan in plans):,} objects from {settings.bucket}"] if plans else []
+    asked = [f"{doing} {counted(sum(plan.amount.objects for plan in plans), 'object')} from {settings.bucket}"] if plans else []
     if approved:
-        asked.insert(0, f"Let {len(approved.gates)} tripped gates pass for {approved.what}")
+        asked.insert(0, f"Let {counted(len(approved.gates), 'tripped gate')} pass for {approved.what}")
     return " and ".join(asked) + "?"
 
 
