@@ -3,12 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-export DAGSTER_HOME ?= $(CURDIR)/.dagster
 
 .PHONY: demo test proof lint bench ui docs clean
 
 demo: $(READY)
-	$(BIN)/orphan-pipeline demo $(if $(KEEP),--keep) $(if $(JSON),--json $(JSON))
+	$(BIN)/orphan-pipeline demo $(if $(filter 1 true yes,$(KEEP)),--keep) $(if $(JSON),--json $(JSON))
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -28,9 +27,8 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 ui: $(READY)
-	mkdir -p "$(DAGSTER_HOME)"
-	test -e "$(DAGSTER_HOME)/dagster.yaml" || cp orphan_pipeline/resources/dagster.yaml "$(DAGSTER_HOME)"
-	$(BIN)/dagster dev -w workspace.yaml
+	@home=$$($(BIN)/python -m orphan_pipeline.resources.home) && echo "DAGSTER_HOME=$$home" && \
+		DAGSTER_HOME="$$home" $(BIN)/dagster dev -w workspace.yaml
 
 docs: $(READY)
 	$(BIN)/python -m orphan_pipeline.settings.reference > docs/settings.md
@@ -39,6 +37,7 @@ clean:
 	rm -rf $(VENV)
 
 $(READY): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): a minute or two, once"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)

@@ -23,6 +23,7 @@ from orphan_pipeline.digests import shown
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.approvals import Approval
 from orphan_pipeline.orphans.approving import Approvable, approvable, record_approval
+from orphan_pipeline.wording import counted
 
 
 @click.command("approve")
@@ -39,7 +40,7 @@ def command(digest: str, settings_path: Path | None, bucket: str | None, yes: bo
     what = approvable(lake, own, digest)
     for gate in what.gates:
         err.print(f"gate {gate.name}: {gate.message}", markup=False)
-    confirm(f"Let {len(what.gates)} tripped gates pass for {what.what} of {name}?", yes=yes)
+    confirm(f"Let {counted(len(what.gates), 'tripped gate')} pass for {what.what} of {name}?", yes=yes)
     approval = approve_as_operator(lake, what)
     if as_json:
         print_json({"digest": approval.digest, "by": approval.by, "at": approval.at.isoformat(), "gates": approval.gates})

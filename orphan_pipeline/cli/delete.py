@@ -1,6 +1,7 @@
 """`orphan-pipeline delete`: carries out plans, one run a prefix. Asks first; approves a tripped gate only for the digest that is named."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,10 @@ from orphan_pipeline.cli.common import (
     settings_option,
     yes_option,
 )
+from orphan_pipeline.cli.since import notes, what_became
 from orphan_pipeline.deletion.ledger import Ledger
 from orphan_pipeline.digests import shown
-from orphan_pipeline.errors import Refused
+from orphan_pipeline.errors import BadSettings, Refused
 from orphan_pipeline.inventory.snapshot import Amount
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.orphans.acceptance import closed_gates, gates_of
@@ -34,6 +36,8 @@ from orphan_pipeline.orphans.approving import Approvable, approvable
 from orphan_pipeline.orphans.manifest import Manifest, PlanEntry, read_manifests
 from orphan_pipeline.orphans.plans import find_plan
 from orphan_pipeline.settings.model import BucketSettings, Settings
+from orphan_pipeline.settings.values import duration_text
+from orphan_pipeline.wording import counted
 
 if TYPE_CHECKING:
     from orphan_pipeline.resources.runs import Runs
@@ -41,7 +45,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted:
-    """What the store answered, by prefix and outcome, the line of each prefix whose run failed, and how each run ended."""
+    """What the store answered, by prefix and outcome, the line of each prefix whose run failed, and how each run ended. Of a run that was
+    refused before it did anything nothing is in `totals`, whatever an earlier run of the same plan did."""
 
     totals: dict[str, dict[str, Amount]]
     failures: dict[str, str]
@@ -74,8 +79,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Execute plans."""
-    from orphan_pipeline.resources.runs import opened_runs
-
     if sum((digest is not None, prefix is not None, everything)) != 1:
         raise click.UsageError("expected exactly one of --plan, --prefix and --all")
     settings = open_settings(settings_path)
@@ -91,6 +94,8 @@ def command(
         approve_as_operator(lake, approved)
     deleted = Deleted(totals={}, failures={}, endings={})
     if plans:
+        from orphan_pipeline.resources.runs import opened_runs  # takes a second: after whatever can be refused without it
+
         with opened_runs(settings.file.parent) as runs:
             deleted = delete_plans(runs, settings, name, manifest, plans)
     else:
@@ -117,6 +122,9 @@ def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest
     from orphan_pipeline.resources.runs import PARTITION_TAG
 
     dry_run = settings.buckets[name].deletion.mode == "dry_run"
+    lake = lake_of(settings, name)
+    ledgers = {plan.prefix: Ledger(lake.ledger(plan.digest, dry_run=dry_run)) for plan in plans}
+    before = {prefix: ledger.parquet() for prefix, ledger in ledgers.items()}
     failures, run_ids = {}, {}
     for plan in plans:
         ended = run_job(
@@ -129,17 +137,13 @@ def delete_plans(runs: "Runs", settings: Settings, name: str, manifest: Manifest
         run_ids[plan.prefix] = ended.run_id
         if ended.failure is not None:
             failures[plan.prefix] = ended.failure
-    lake = lake_of(settings, name)
-    ledgers = {plan.prefix: Ledger(lake.ledger(plan.digest, dry_run=dry_run)) for plan in plans}
-    totals = {prefix: ledger.totals() for prefix, ledger in ledgers.items()}
+    told_of = {prefix: ledger for prefix, ledger in ledgers.items() if prefix not in failures or ledger.parquet() != before[prefix]}
+    totals = {prefix: ledger.totals() for prefix, ledger in told_of.items()}
     endings = {prefix: str(end) for prefix, ledger in ledgers.items() for end in ledger.endings() if end.run_id == run_ids[prefix]}
-    err.print(
-        as_table(
-            "dry run: nothing was sent to the store" if dry_run else "what the store answered",
-            ["prefix", "outcome", "objects", "bytes"],
-            [[prefix, outcome, a.objects, a.bytes] for prefix, found in totals.items() for outcome, a in found.items()],
-        )
-    )
+    lines = [[prefix, outcome, a.objects, a.bytes] for prefix, found in totals.items() for outcome, a in found.items()]
+    if lines:
+        title = "dry run: nothing was sent to the store" if dry_run else "what the store answered"
+        err.print(as_table(title, ["prefix", "outcome", "objects", "bytes"], lines))
     for prefix, how in endings.items():
         err.print(f"{prefix}: {how}", markup=False, highlight=False)
     return Deleted(totals=totals, failures=failures, endings=endings)
@@ -156,15 +160,15 @@ def _chosen(lake: BucketLake, digest: str | None, prefix: str | None) -> tuple[M
     if prefix is None:
         return latest, list(latest.plans.values())
     if prefix not in latest.prefixes:
-        raise Refused(f"--prefix: found {prefix!r}, expected one of {', '.join(latest.prefixes)}")
+        raise BadSettings(f"--prefix: found {prefix!r}, expected one of {', '.join(latest.prefixes)}")
     return latest, [latest.plans[prefix]] if prefix in latest.plans else []
 
 
 def _question(settings: BucketSettings, manifest: Manifest, plans: list[PlanEntry], approved: Approvable | None) -> str:
     doing = {"dry_run": "Pretend to delete", "permanent": "Delete for good, without any undo,"}.get(settings.deletion.mode, "Delete")
-    asked = [f"{doing} {sum(plan.amount.objects for plan in plans):,} objects from {settings.bucket}"] if plans else []
+    asked = [f"{doing} {counted(sum(plan.amount.objects for plan in plans), 'object')} from {settings.bucket}"] if plans else []
     if approved:
-        asked.insert(0, f"Let {len(approved.gates)} tripped gates pass for {approved.what}")
+        asked.insert(0, f"Let {counted(len(approved.gates), 'tripped gate')} pass for {approved.what}")
     return " and ".join(asked) + "?"
 
 
@@ -192,6 +196,9 @@ def _show(lake: BucketLake, settings: BucketSettings, manifest: Manifest, plans:
             for plan in plans
         ],
     )
+    became = what_became(lake, manifest, now=datetime.now(UTC))
+    for line in notes({plan.prefix: became[plan.prefix] for plan in plans if plan.prefix in became}):
+        out.print(line, markup=False)
     out.print(f"mode: {settings.deletion.mode}" + _undo_words(settings))
 
 
@@ -200,5 +207,5 @@ def _undo_words(settings: BucketSettings) -> str:
     if deletion.mode == "permanent":
         return ": what is deleted is gone for good, there is no undo"
     if deletion.mode == "quarantine":
-        return f" ({deletion.quarantine}), undo window {deletion.undo_window}"
-    return f", undo window {deletion.undo_window}" if deletion.mode == "versioned" else ""
+        return f" ({deletion.quarantine}), undo window {duration_text(deletion.undo_window)}"
+    return f", undo window {duration_text(deletion.undo_window)}" if deletion.mode == "versioned" else ""

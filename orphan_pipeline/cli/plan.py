@@ -1,5 +1,6 @@
 """`orphan-pipeline plan`: what the latest sweep would delete, what it holds and why, and its gates."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from orphan_pipeline.cli.common import (
     print_table,
     settings_option,
 )
+from orphan_pipeline.cli.since import notes, spent, what_became
 from orphan_pipeline.digests import shown
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.gates.gate import GATES, PREFIX_GATES, Gate
@@ -52,6 +54,7 @@ def sweep_figures(settings: Settings, bucket: BucketSettings, manifest: Manifest
     lake = lake_of(settings, manifest.bucket)
     approval = approved(lake, manifest.digest)
     gates = gates_of(lake, manifest, bucket)
+    became = what_became(lake, manifest, now=datetime.now(UTC))
     return {
         "sweep": manifest.sweep_id,
         "digest": manifest.digest,
@@ -76,7 +79,13 @@ def sweep_figures(settings: Settings, bucket: BucketSettings, manifest: Manifest
             for name, match in manifest.source_matches.items()
         },
         "plans": {
-            prefix: {"digest": plan.digest, "objects": plan.amount.objects, "bytes": plan.amount.bytes, "chunks": plan.chunks}
+            prefix: {
+                "digest": plan.digest,
+                "objects": plan.amount.objects,
+                "bytes": plan.amount.bytes,
+                "chunks": plan.chunks,
+                "became": became[prefix].state if prefix in became else None,
+            }
             for prefix, plan in manifest.plans.items()
         },
         "gates": [
@@ -84,7 +93,7 @@ def sweep_figures(settings: Settings, bucket: BucketSettings, manifest: Manifest
             for g in gates
         ],
         "approved_by": approval.by if approval else None,
-        "outcome": closing_line(manifest, closed_gates(lake, manifest, gates)),
+        "outcome": closing_line(manifest, closed_gates(lake, manifest, gates), spent(became)),
     }
 
 
@@ -92,6 +101,7 @@ def show_sweep(settings: Settings, bucket: BucketSettings, manifest: Manifest) -
     """The same for people."""
     lake = lake_of(settings, manifest.bucket)
     gates = gates_of(lake, manifest, bucket)
+    became = what_became(lake, manifest, now=datetime.now(UTC))
     reasons = list(manifest.holds)
     print_table(
         f"{manifest.bucket}: sweep {manifest.sweep_id} ({manifest.published_at:%Y-%m-%d %H:%M} UTC)",
@@ -113,7 +123,9 @@ def show_sweep(settings: Settings, bucket: BucketSettings, manifest: Manifest) -
     for line in [*(f"note: {flag}" for flag in manifest.flags), *gate_lines(gates)]:
         out.print(line, markup=False)
     out.print(f"sweep digest {shown(manifest.digest)}, plans expire {manifest.expires_at:%Y-%m-%d %H:%M} UTC")
-    out.print(closing_line(manifest, closed_gates(lake, manifest, gates)), markup=False)
+    for line in notes(became):
+        out.print(line, markup=False)
+    out.print(closing_line(manifest, closed_gates(lake, manifest, gates), spent(became)), markup=False)
 
 
 def gate_lines(gates: list[Gate]) -> list[str]:

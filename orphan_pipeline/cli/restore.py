@@ -1,7 +1,7 @@
 """`orphan-pipeline restore`: takes back what a plan, a prefix, a key or a stretch of time lost, as a run of its own; or releases what was
 taken back."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +24,10 @@ from orphan_pipeline.cli.common import (
     yes_option,
 )
 from orphan_pipeline.deletion.undo.restore import restore_totals
+from orphan_pipeline.deletion.undo.sample import SAMPLE, Sample
 from orphan_pipeline.deletion.undo.selection import Selection, ledgers_to_restore, selected
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.lake.files import read_document
 from orphan_pipeline.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -34,11 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """How a restore ended: keys by outcome."""
+    """How a restore ended: keys by outcome, and what was read of them if that was asked for."""
 
     run_id: str
     failure: str | None
     outcomes: dict[str, int]
+    sample: Sample | None
 
 
 @click.command("restore")
@@ -71,8 +74,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Undo deletions, never over a newer object."""
-    from orphan_pipeline.resources.runs import opened_runs
-
     asked = _asked(plan=plan, prefix=prefix, key=key, since=since, until=until)
     settings = open_settings(settings_path)
     name, own = one_bucket(settings, bucket)
@@ -86,11 +87,20 @@ def command(
         selection = _selected(asked, own.deletion.undo_window)
         ledgers_to_restore(lake_of(settings, name), selection)
         confirm(f"Bring back what was deleted in {own.bucket} of {selection.options}?", yes=yes)
+    from orphan_pipeline.resources.runs import opened_runs  # takes a second: after whatever can be refused without it
+
     with opened_runs(settings.file.parent) as runs:
         how: dict[str, object] = {"include_unknown": include_unknown, "sample": sample, "release": release, "everything": everything}
         restored = restore_what(runs, settings, name, **asked, **how)
     if as_json:
-        print_json({"restore": restored.run_id, "failure": restored.failure, "outcomes": restored.outcomes})
+        print_json(
+            {
+                "restore": restored.run_id,
+                "failure": restored.failure,
+                "outcomes": restored.outcomes,
+                "sample": restored.sample and asdict(restored.sample),
+            }
+        )
     if restored.failure is not None:
         raise Refused(restored.failure)
 
@@ -125,4 +135,8 @@ def restore_what(runs: "Runs", settings: Settings, name: str, **asked: object) -
     outcomes = restore_totals(lake_of(settings, name), ended.run_id)
     if "release" not in said:
         err.print(as_table("restore", ["outcome", "objects"], list(outcomes.items())))
-    return Restored(ended.run_id, ended.failure, outcomes)
+    read = lake_of(settings, name).restore(ended.run_id) / SAMPLE
+    sample = read_document(read, Sample) if read.is_file() else None
+    if sample is not None:
+        err.print(str(sample), markup=False)
+    return Restored(ended.run_id, ended.failure, outcomes, sample)

@@ -14,6 +14,7 @@ from orphan_pipeline.orphans.manifest import Manifest, read_manifests
 from orphan_pipeline.orphans.publish import hold_limits
 from orphan_pipeline.why.evidence import evidence_of
 from orphan_pipeline.why.story import Story, tell
+from orphan_pipeline.wording import counted
 
 
 @click.command("why")
@@ -88,7 +89,9 @@ def lines(story: Story) -> list[str]:
         told.append(f"variant: {story.kept_by.template!r} of {story.kept_by.source}, filled with {story.kept_by.parent!r}, matches it")
     if story.orphan is not None:
         seen = story.orphan
-        told.append(f"seen as an orphan since {_time(seen.first_seen)}, {seen.sightings} time(s), last counted {_time(seen.sighted_at)}")
+        told.append(
+            f"seen as an orphan since {_time(seen.first_seen)}, {counted(seen.sightings, 'time')}, last counted {_time(seen.sighted_at)}"
+        )
     if story.plan is not None and story.plan_expires_at is not None:
         told.append(f"plan {digests.shown(story.plan)} expires {_time(story.plan_expires_at)}")
     told += [f"sweep {sighting.sweep_id} ({_time(sighting.at)}): {sighting.verdict}" for sighting in story.history]

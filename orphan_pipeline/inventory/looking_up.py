@@ -52,7 +52,8 @@ def of_inventory(files: Sequence[str], source: str) -> Catalogue:
 
 
 def of_bucket(client: "S3Client", bucket: str, prefixes: Sequence[str]) -> Catalogue:
-    """The catalogue of the live bucket: one HEAD a key, each key asked once. Raises botocore's errors as they come."""
+    """The catalogue of the live bucket: a HEAD a key, a list where that does not tell; each key is asked once. Raises botocore's errors as
+    they come."""
     known = _Known(client, bucket)
     return Catalogue(
         source="the bucket",
@@ -85,10 +86,16 @@ class _Known:
                 return False
             if status != 403:
                 raise
-            # Looking at an object takes the right to read it; a list of the bucket does not, and a key is the first of those it begins.
-            page = self.client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1)
-            return any(item["Key"] == key for item in page.get("Contents", []))
-        return True
+            return key in self._first_of(key)  # looking at an object takes the right to read it, a list of the bucket does not
+        # SeaweedFS takes `//` in a path for `/`, and so `/a` for `a`: it answers for an object that the sweep would not match. What it
+        # lists under `a//` does not begin so.
+        place = f"/{key}".find("//")
+        return place < 0 or any(first.startswith(key[: place + 1]) for first in self._first_of(key[: place + 1]))
+
+    def _first_of(self, prefix: str) -> list[str]:
+        """The first key under a prefix, which is the prefix itself if that is a key."""
+        page = self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=1)
+        return [item["Key"] for item in page.get("Contents", [])]
 
 
 def _in_inventory(files: Sequence[str], keys: Collection[str]) -> set[str]:

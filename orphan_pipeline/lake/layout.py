@@ -6,7 +6,7 @@
     {bucket}/sweeps/{sweep_id}/manifest.json                             written last: without it the sweep does not exist
     {bucket}/ledger/{plan_digest}/plan.json, {chunk}.intent.json, {chunk}.parquet (or .partial.parquet), {run_id}.run.json
     {bucket}/dry_runs/{plan_digest}/…                                     the same, for runs that only pretend
-    {bucket}/restores/{restore_id}/restore.json, {chunk}.parquet
+    {bucket}/restores/{restore_id}/restore.json, {chunk}.parquet, sample.json
     {bucket}/releases/{release_id}/release.json, released.parquet
     {bucket}/purges/{purge_id}/{chunk}.parquet
     {bucket}/quarantines/{name}.json                                     every quarantine that was ever used

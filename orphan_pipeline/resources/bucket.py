@@ -93,7 +93,18 @@ def refusing_store_errors(bucket: str) -> Iterator[None]:
     try:
         yield
     except STORE_ERRORS as error:
-        raise Refused(f"bucket {bucket}: the store does not answer as expected: {error}") from error
+        raise Refused(f"bucket {bucket}: {_in_words(error)}") from error
+
+
+def _in_words(error: Exception) -> str:
+    """HeadBucket, which comes first, has no words of its own: an answer to HEAD has no body."""
+    if isinstance(error, ClientError) and error.operation_name == "HeadBucket":
+        match error.response["Error"].get("Code"):
+            case "404":
+                return "there is no such bucket (the store answered 404)"
+            case "403":
+                return "these credentials are wrong, or may not look at it (the store answered 403)"
+    return f"the store does not answer as expected: {error}"
 
 
 def _credentials(settings: BucketSettings) -> dict[str, Any]:

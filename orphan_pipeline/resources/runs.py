@@ -11,18 +11,19 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from urllib.request import urlopen
 
 import dagster as dg
 from dagster._core.remote_representation.code_location import CodeLocation
 from dagster._core.remote_representation.external import RemoteRepository
+from dagster._core.utils import make_new_run_id
 from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.controller import get_daemon_statuses
 
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.resources.home import dagster_home, home_of
 
 LOCATION = "orphan_pipeline"
 """The name that workspace.yaml gives the code location: sensors only see runs of their own location."""
@@ -60,21 +61,6 @@ class Ended:
     failure: str | None
 
 
-def dagster_home(beside: Path) -> Path:
-    """$DAGSTER_HOME, or `.dagster` beside the settings file; initialised before anything runs, since two first-ever runs at once
-    can corrupt a new SQLite home (dagster issue 27390)."""
-    home = _home(beside)
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text((files("orphan_pipeline.resources") / "dagster.yaml").read_text())
-    os.environ["DAGSTER_HOME"] = str(home)
-    return home
-
-
-def _home(beside: Path) -> Path:
-    return Path(os.environ.get("DAGSTER_HOME") or beside / ".dagster").absolute()
-
-
 @dataclass(frozen=True, slots=True)
 class Runs:
     """Submits and follows runs in one instance."""
@@ -91,28 +77,36 @@ class Runs:
         tags: Mapping[str, str] | None = None,
     ) -> Ended:
         """Runs one job to its end; `told` hears of its log while it goes on. A partition is the tag `dagster/partition`."""
-        run_id = self._create(job, config or {}, tags or {})
-        if self._daemon_lives():
-            self.instance.submit_run(run_id, self.workspace)
-        else:
-            self.instance.launch_run(run_id, self.workspace)
+        run_id = make_new_run_id()
         try:
+            self._create(run_id, job, config or {}, tags or {})
+            if self._daemon_lives():
+                self.instance.submit_run(run_id, self.workspace)
+            else:
+                self.instance.launch_run(run_id, self.workspace)
             ended = self._follow(run_id, told)
         except KeyboardInterrupt:
-            self.instance.run_coordinator.cancel_run(run_id)  # the launcher knows nothing of a run that still waits in the queue
+            self._cancel(run_id)
             self._follow(run_id, told)
             raise
         if ended.failure == INTERRUPTED:  # a terminal interrupts the run's process too, and that may be heard of first
             raise KeyboardInterrupt
         return ended
 
-    def _create(self, job: str, config: Mapping[str, object], tags: Mapping[str, str]) -> str:
+    def _cancel(self, run_id: str) -> None:
+        run = self.instance.get_run_by_id(run_id)
+        if run is not None and run.status is dg.DagsterRunStatus.NOT_STARTED:
+            self.instance.report_run_canceled(run)  # nobody else knows of it: it would stay so for good
+        elif run is not None:
+            self.instance.run_coordinator.cancel_run(run_id)  # the launcher knows nothing of a run that still waits in the queue
+
+    def _create(self, run_id: str, job: str, config: Mapping[str, object], tags: Mapping[str, str]) -> None:
         location, repository = self._location()
         remote_job = repository.get_full_job(job)
         plan = location.get_execution_plan(remote_job, config, step_keys_to_execute=None, known_state=None, instance=self.instance)
-        run = self.instance.create_run(
+        self.instance.create_run(
             job_name=job,
-            run_id=None,
+            run_id=run_id,
             run_config=config,
             resolved_op_selection=remote_job.resolved_op_selection,
             step_keys_to_execute=plan.execution_plan_snapshot.step_keys_to_execute,
@@ -130,7 +124,6 @@ class Runs:
             asset_check_selection=None,
             asset_graph=repository.asset_graph,
         )
-        return run.run_id
 
     def _location(self) -> tuple[CodeLocation, RemoteRepository]:
         entry = self.workspace.get_location_entry(LOCATION)
@@ -185,7 +178,7 @@ def webserver_answers(port: int) -> bool:
 
 def turned_on(beside: Path) -> set[str]:
     """Names of the schedules and sensors that somebody has turned on in this host's instance."""
-    if not _home(beside).exists():
+    if not home_of(beside).exists():
         return set()
     dagster_home(beside)
     with dg.DagsterInstance.get() as instance:

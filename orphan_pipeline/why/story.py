@@ -25,6 +25,7 @@ from orphan_pipeline.why.sweep import (
     protected_by,
 )
 from orphan_pipeline.why.variants import KeptBy, kept_by_a_glob
+from orphan_pipeline.wording import counted
 
 MEMORY = 512 * 2**20
 DATA_IS_GONE = "not known any more: only its manifest is kept"
@@ -34,8 +35,7 @@ HOLDS = {
     "restored": "somebody brought it back on {restored_at:%Y-%m-%d %H:%M} UTC",
     "ambiguous": "it resembles the reference {resembles!r} ({view}): if it is the same object, correct the source's `key` rules",
     "young": "it is too young, until {ready_at:%Y-%m-%d %H:%M} UTC at the earliest",
-    "unconfirmed": "it was seen as an orphan in {sightings} sweep(s) that count, and can be confirmed by a sweep from "
-    "{ready_at:%Y-%m-%d %H:%M} UTC on",
+    "unconfirmed": "it counts as seen in {seen} so far, and can be confirmed by a sweep from {ready_at:%Y-%m-%d %H:%M} UTC on",
     "capped": "max_deletions was reached by older objects: the next sweep looks again",
 }
 
@@ -87,6 +87,7 @@ class Story:
         if self.orphan.hold is None:
             return f"an orphan, deletable: chunk {self.orphan.chunk} of plan {shown(self.plan or '')}{_last_done(self.done)}"
         evidence = {name: getattr(self.orphan, name) for name in FoundOrphan.__dataclass_fields__}
+        evidence["seen"] = counted(self.orphan.sightings, "sweep")
         return f"an orphan, held as {self.orphan.hold}: {HOLDS[self.orphan.hold].format(**evidence)}"
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,21 +10,37 @@ from orphan_pipeline.deletion.quarantine.copying import READ, etag_of, part_size
 from orphan_pipeline.deletion.quarantine.place import Place
 from orphan_pipeline.duck import duck, rows
 from orphan_pipeline.errors import Refused
+from orphan_pipeline.lake.files import write_document
+from orphan_pipeline.wording import counted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 Content = Literal["same", "differs", "unknown"]
+SAMPLE = "sample.json"
+"""In the folder of a restore: what was read of it."""
 
 SOME = """
 SELECT key, etag, size FROM read_parquet($files, hive_partitioning = false) WHERE outcome = 'restored' ORDER BY hash(key) LIMIT $objects
 """
 
 
-def check_sample(
-    client: "S3Client", bucket: str, files: list[str], *, folder: Path, objects: int, report: Callable[[str], None]
-) -> dict[Content, int]:
-    """How many of up to `objects` restored objects hold what their ETag says. Raises Refused, naming the key, for one that does not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Contents that were read: `same` as their ETag says, `unknown` where the ETag is no digest."""
+
+    read: int
+    same: int
+    unknown: int
+
+    def __str__(self) -> str:
+        equal = f"sample: {counted(self.read, 'content')} read, {self.same:,} equal their ETag"
+        return equal + (f", of {self.unknown:,} the ETag is no digest" if self.unknown else "")
+
+
+def check_sample(client: "S3Client", bucket: str, files: list[str], *, folder: Path, objects: int, report: Callable[[str], None]) -> Sample:
+    """How many of up to `objects` restored objects hold what their ETag says; it stands in `folder` too. Raises Refused, naming the key,
+    for one that does not."""
     with duck(folder) as connection:
         chosen = rows(connection, SOME, {"files": files, "objects": objects})
     found: dict[Content, int] = {"same": 0, "differs": 0, "unknown": 0}
@@ -32,8 +49,10 @@ def check_sample(
         if content == "differs":
             raise Refused(f"restore: {key!r} is back, and its content is not what its ETag {etag} and its size of {size:,} bytes say")
         found[content] += 1
-    report(f"restore: read {len(chosen):,} objects: {found['same']:,} hold what their ETag says, of {found['unknown']:,} it is no digest")
-    return found
+    sample = Sample(read=len(chosen), same=found["same"], unknown=found["unknown"])
+    write_document(folder / SAMPLE, Sample, sample)
+    report(f"restore: {sample}")
+    return sample
 
 
 def content_of(client: "S3Client", place: Place, *, etag: str, size: int) -> Content:

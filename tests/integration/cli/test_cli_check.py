@@ -58,6 +58,23 @@ def test_the_advice_is_taken_and_everything_exists(shared: World, say: Say) -> N
     assert all(one["exists"] for one in found["sample"])
 
 
+def test_a_slash_at_the_beginning_is_seen_where_the_store_overlooks_it(shared: World, say: Say) -> None:
+    """SeaweedFS answers for `/files/f 43.txt` when asked for `files/f 43.txt`; the sweep would match nothing by such keys."""
+    shared.put(*(f"files/f {i}.txt" for i in range(3)))
+    paths = ", ".join(f"('/files/f%20{i}.txt')" for i in range(3))
+    shared.run_sql(f"CREATE TABLE pages (path text); INSERT INTO pages VALUES {paths}")
+    pages = {"name": "pages", "database": "app", "table": "pages", "column": "path"}
+    for key, rate, advised in (
+        ({}, 0.0, {"decode": "percent", "leading_slash": "drop"}),
+        ({"decode": "percent"}, 0.0, {"decode": "percent", "leading_slash": "drop"}),
+        ({"decode": "percent", "leading_slash": "drop"}, 1.0, None),
+    ):
+        shared.change(references=[{**pages, "key": key}])
+        [found] = say(shared, "check", "--json").json["buckets"]["media"]["sources"]
+        assert found["match_rate"] == rate
+        assert (found["advice"] and found["advice"]["key"]) == advised
+
+
 def test_grants_alone(shared: World, say: Say, tmp_path: Path) -> None:
     shared.change(references=source())
     said = say(shared, "check", "--grants")

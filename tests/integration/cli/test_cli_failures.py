@@ -18,7 +18,7 @@ from small_world import MakeWorld, World
 
 from cli.conftest import Say
 from orphan_pipeline.demo.servers import PostgresServer
-from orphan_pipeline.resources.runs import HEARTBEAT_SECONDS, QUEUE_DAEMON
+from orphan_pipeline.resources.runs import HEARTBEAT_SECONDS, QUEUE_DAEMON, opened_runs
 
 COMMAND = Path(sys.executable).with_name("orphan-pipeline")
 NOWHERE = "127.0.0.1:1"
@@ -33,8 +33,8 @@ def shared(make_world: MakeWorld, postgres: PostgresServer, tmp_path_factory: py
     ("variables", "says"),
     [
         ({"WORLD_DATABASE_URL": f"postgresql://someone:hunter2-secret@{NOWHERE}/app"}, "database app"),
-        ({"WORLD_SECRET_ACCESS_KEY": "hunter2-secret"}, "the store does not answer as expected"),
-        ({"WORLD_ACCESS_KEY_ID": "hunter2-secret"}, "the store does not answer as expected"),
+        ({"WORLD_SECRET_ACCESS_KEY": "hunter2-secret"}, "these credentials are wrong, or may not look at it (the store answered 403)"),
+        ({"WORLD_ACCESS_KEY_ID": "hunter2-secret"}, "these credentials are wrong, or may not look at it (the store answered 403)"),
     ],
     ids=["database", "secret key", "access key"],
 )
@@ -53,6 +53,14 @@ def test_check_of_a_store_that_is_not_there(shared: World, say: Say) -> None:
     shared.change(endpoint=endpoint)
     assert (said.status, len(said.err.splitlines())) == (1, 1), said.err
     assert f'Could not connect to the endpoint URL: "http://{NOWHERE}/' in said.err
+
+
+def test_check_of_a_bucket_that_is_not_there(shared: World, say: Say) -> None:
+    bucket = shared.settings["buckets"]["media"]["bucket"]
+    shared.change(bucket="nobody-made-this-one")
+    said = say(shared, "check")
+    shared.change(bucket=bucket)
+    assert (said.status, said.err) == (1, "refused: bucket nobody-made-this-one: there is no such bucket (the store answered 404)\n")
 
 
 def test_a_sweep_whose_database_is_not_there_is_one_line(shared: World, say: Say) -> None:
@@ -94,6 +102,29 @@ def test_ctrl_c_stops_a_sweep_and_everything_it_started(shared: World, whom: str
     assert "Traceback" not in err
     _until(lambda: not any(child.is_running() for child in started), 30)
     assert not list((shared.lake / "sweeps").glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize("where", ["create_run", "launch_run"])
+def test_ctrl_c_before_a_run_has_started_leaves_none_that_waits_for_ever(
+    shared: World, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Right before the run is launched, or right after it was made."""
+    for name, value in shared.environment.items():
+        monkeypatch.setenv(name, value)
+    create = dg.DagsterInstance.create_run
+
+    def interrupted(self: dg.DagsterInstance, *args: Any, **options: Any) -> None:
+        if where == "create_run":
+            create(self, *args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dg.DagsterInstance, where, interrupted)
+    with opened_runs(shared.folder) as runs:
+        before = {run.run_id for run in runs.instance.get_runs()}
+        with pytest.raises(KeyboardInterrupt):
+            runs.run("media_sweep_job", told=lambda said: None)
+        [made] = [run for run in runs.instance.get_runs() if run.run_id not in before]
+    assert made.status is dg.DagsterRunStatus.CANCELED
 
 
 def test_a_daemon_that_is_gone_does_not_keep_the_command_waiting_for_ever(shared: World, say: Say) -> None:

@@ -84,7 +84,8 @@ def test_the_first_sweep_fails_until_it_is_approved_as_the_baseline(shared: Worl
     digest = say(shared, "plan", "--json").json["media"]["digest"][:16]
     closing = first.out.splitlines()[-1]
     assert closing.startswith(
-        f"this sweep counts for nothing until it is approved (gate baseline): orphan-pipeline approve {digest}; earliest deletable: 20"
+        f"this sweep counts for nothing until it is approved (gate baseline): orphan-pipeline approve {digest}; "
+        "earliest deletable: by a sweep after 20"
     )
     assert "because an orphan must be seen in as many sweeps" in closing
     assert first.err.splitlines()[-1] == (
@@ -99,7 +100,7 @@ def test_the_first_sweep_fails_until_it_is_approved_as_the_baseline(shared: Worl
     assert approved.json["gates"] == ["baseline"]
     again = say(shared, "approve", digest, "--yes")
     assert again.status == 0
-    assert say(shared, "plan").out.splitlines()[-1].startswith("earliest deletable: 20")
+    assert say(shared, "plan").out.splitlines()[-1].startswith("earliest deletable: by a sweep after 20")
 
 
 def test_the_second_sweep_confirms_and_plans(shared: World, say: Say) -> None:
@@ -126,7 +127,6 @@ def test_plan_shows_the_latest_sweep_without_secrets(shared: World, say: Say) ->
     [
         (("--all",), "refused: nobody to ask: this is no terminal, expected --yes"),
         (("--plan", "0123456789abcdef", "--yes"), "refused: plan '0123456789abcdef': 0 plans have this digest, expected one"),
-        (("--prefix", "elsewhere/", "--yes"), "refused: --prefix: found 'elsewhere/', expected one of files/, kept/"),
         (("--all", "--yes", "--approve", "0123456789"), "refused: --approve: found '0123456789', expected the digest of this sweep"),
     ],
 )
@@ -136,6 +136,11 @@ def test_delete_refuses_in_one_line_and_deletes_nothing(shared: World, say: Say,
     assert said.err.splitlines()[-1].startswith(line)
     assert len(said.err.splitlines()) == 1
     assert shared.listed() == ALL
+
+
+def test_a_prefix_that_there_is_not_is_bad_usage(shared: World, say: Say) -> None:
+    said = say(shared, "delete", "--prefix", "elsewhere/", "--yes")
+    assert (said.status, _one_line(said.err)) == (2, "--prefix: found 'elsewhere/', expected one of files/, kept/")
 
 
 def test_a_sweep_that_passed_its_gates_needs_no_approval(shared: World, say: Say) -> None:
@@ -172,14 +177,32 @@ def test_delete_and_restore(shared: World, say: Say) -> None:
     assert "files/: completed: every chunk of the plan has an outcome" in deleted.err
     assert shared.listed() == ALL - ORPHANS
 
+    told = say(shared, "plan")
+    assert f"note: plan {digest[:16]} of files/ was carried out at 20" in told.out
+    assert told.out.splitlines()[-1] == "nothing is deletable before a new sweep; carried out: 3 objects, 54 bytes, in 1 prefix"
+    found = say(shared, "plan", "--json").json["media"]
+    assert (found["outcome"], found["plans"]["files/"]["became"]) == (told.out.splitlines()[-1], "carried out")
+
     nobody = say(shared, "restore", "--prefix", "files/")
     assert (nobody.status, _one_line(nobody.err)) == (1, "refused: nobody to ask: this is no terminal, expected --yes")
     one = say(shared, "restore", "--key", "files/orphan-1.bin", "--yes", "--json")
-    assert one.json["outcomes"] == {"restored": 1}
+    assert (one.json["outcomes"], one.json["sample"]) == ({"restored": 1}, None)
     assert shared.listed() == ALL - ORPHANS | {"files/orphan-1.bin"}
-    rest = say(shared, "restore", "--prefix", "files/", "--yes")
+    rest = say(shared, "restore", "--prefix", "files/", "--sample", "2", "--yes", "--json")
     assert rest.status == 0
     assert shared.listed() == ALL
+    assert "sample: 2 contents read, 2 equal their ETag" in rest.err.splitlines()
+    assert rest.json["sample"] == {"read": 2, "same": 2, "unknown": 0}
+
+    again = say(shared, "delete", "--prefix", "files/", "--yes")
+    assert again.status == 1
+    assert f"note: plan {digest[:12]} of files/ was restored at 20" in again.out
+    assert "mode: versioned, undo window 1d\n" in again.out
+    assert "what the store answered" not in again.err, "that was an earlier run of this plan"
+    assert say(shared, "delete", "--prefix", "files/", "--yes", "--json").json["prefixes"] == {}
+    told = say(shared, "plan")
+    assert f"note: plan {digest[:12]} of files/ was restored at 20" in told.out
+    assert told.out.splitlines()[-1] == "nothing is deletable before a new sweep; restored: 3 objects, 54 bytes, in 1 prefix"
 
 
 def test_a_tripped_gate_fails_the_sweep_and_delete_until_approved(shared: World, say: Say) -> None:

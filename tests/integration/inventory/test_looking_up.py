@@ -42,3 +42,20 @@ def test_whoever_may_list_but_not_look(moto: ObjectStore) -> None:
         stub.add_client_error("head_object", "503", http_status_code=503)
         with pytest.raises(ClientError):
             of_bucket(client, "media", []).existing(["a"])
+
+
+def test_a_store_that_takes_two_slashes_for_one_is_not_believed(seaweedfs: ObjectStore, make_bucket: Callable[..., str]) -> None:
+    bucket, client = make_bucket(seaweedfs), seaweedfs.client()
+    for key in ("uploads/f 43.txt", "uploads/a"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    client.head_object(Bucket=bucket, Key="/uploads/f 43.txt")  # answers, although no listing shows such a key
+    asked = ["/uploads/f 43.txt", "uploads//a", "//uploads/a", "uploads/a", "uploads/f 43.txt"]
+    assert of_bucket(client, bucket, []).existing(asked) == {"uploads/a", "uploads/f 43.txt"}
+
+
+def test_two_slashes_are_part_of_a_key_where_the_store_keeps_them(moto: ObjectStore, make_bucket: Callable[..., str]) -> None:
+    bucket, client = make_bucket(moto), moto.client()
+    there = ["//x", "/y", "a//b", "a/z"]
+    for key in there:
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    assert of_bucket(client, bucket, []).existing([*there, "/x", "x", "a/b", "/a//b", "a//z"]) == set(there)

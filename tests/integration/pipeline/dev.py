@@ -16,7 +16,8 @@ from small_world import MakeWorld, World
 
 from orphan_pipeline.demo.processes import free_ports, running, wait_until
 from orphan_pipeline.demo.servers import PostgresServer
-from orphan_pipeline.resources.runs import dagster_home, webserver_answers
+from orphan_pipeline.resources.home import dagster_home
+from orphan_pipeline.resources.runs import webserver_answers
 
 WORKSPACE = Path(__file__).parents[3] / "workspace.yaml"
 BIN = Path(sys.executable).parent

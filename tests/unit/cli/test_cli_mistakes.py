@@ -1,6 +1,8 @@
 """What the user got wrong is one line on standard error and exit status 1 or 2, never a traceback."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,21 @@ def test_each_mistake_in_the_settings_is_a_line(command: str, elsewhere: Path) -
     status, said = _failed(command, *ENOUGH.get(command, ()))
     assert status == 2
     assert [line.split(": ")[1] for line in said.splitlines()] == ["buckets.media.prefixes[0]", "buckets.other.prefixes[0]"]
+
+
+@pytest.mark.parametrize("command", READING)
+def test_a_mistake_in_the_settings_is_told_without_waiting_for_dagster(command: str, elsewhere: Path) -> None:
+    (elsewhere / "orphan_pipeline.yaml").write_text(USABLE.replace("[uploads/]", "[uploads]"))
+    code = "\n".join(
+        (
+            "import sys",
+            "from orphan_pipeline.cli.main import main",
+            f"try: main({[command, *ENOUGH.get(command, ())]!r})",
+            "finally: print([name for name in ('dagster',) if name in sys.modules])",
+        )
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "[]\n")
 
 
 @pytest.mark.parametrize("command", [name for name in READING if name != "plan"])

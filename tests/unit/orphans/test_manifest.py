@@ -129,11 +129,22 @@ def test_what_is_deletable_is_told_in_the_end(lake: BucketLake) -> None:
     )
 
 
+def test_plans_that_delete_no_more_are_not_told_to_be_deletable(lake: BucketLake) -> None:
+    made = publish(lake, "s1", orphans=["a/1", "a/2", "b/3"], referenced=["a/x", "a/y", "b/kept"])
+    closed = closed_gates(lake, made, gates_of(lake, made, bucket_settings()))
+    assert closing_line(made, closed, {"a/": "carried out"}) == (
+        "deletable now: 1 object, 10 bytes, in 1 prefix; carried out: 2 objects, 20 bytes, in 1 prefix"
+    )
+    assert closing_line(made, closed, {"a/": "carried out", "b/": "restored"}) == (
+        "nothing is deletable before a new sweep; carried out: 2 objects, 20 bytes, in 1 prefix; restored: 1 object, 10 bytes, in 1 prefix"
+    )
+
+
 def test_what_waits_for_approval_is_told_with_the_gate_and_the_command(lake: BucketLake) -> None:
     made = publish(lake, "s1", orphans=["a/1", "a/2", "b/3"], referenced=["a/kept", "b/1", "b/2"])
     command = f"orphan-pipeline approve {made.digest[:16]}"
     assert last_line(lake, made) == (
-        f"deletable now: 1 objects, 10 bytes, in 1 prefixes; 2 objects, 20 bytes wait for approval (gate prefix_orphan_fraction): {command}"
+        f"deletable now: 1 object, 10 bytes, in 1 prefix; 2 objects, 20 bytes wait for approval (gate prefix_orphan_fraction): {command}"
     )
     lake.approval(made.digest).unlink()
     assert last_line(lake, made) == (f"3 objects, 30 bytes wait for approval (gates baseline, prefix_orphan_fraction): {command}")
@@ -156,14 +167,14 @@ def test_a_sweep_that_counts_for_nothing_says_so_before_it_says_when(lake: Bucke
         (
             ["a/1", "a/.keep"],
             {"min_age": "200d"},
-            "earliest deletable: 2027-03-01 12:00:00 UTC, because the oldest orphans are younger than min_age "
+            "earliest deletable: by a sweep after 2027-03-01 12:00:00 UTC, because the oldest orphans are younger than min_age "
             "(and multipart_grace) until then",
         ),
         (
             ["a/1"],
             {"confirmations": 3, "confirmation_gap": "10h"},
-            "earliest deletable: 2026-11-22 08:00:00 UTC, because an orphan must be seen in as many sweeps as `confirmations` says, "
-            "`confirmation_gap` apart",
+            "earliest deletable: by a sweep after 2026-11-22 08:00:00 UTC, because an orphan must be seen in as many sweeps as "
+            "`confirmations` says, `confirmation_gap` apart",
         ),
     ],
 )

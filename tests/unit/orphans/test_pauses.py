@@ -126,7 +126,7 @@ def test_a_later_sweep_that_misses_nothing_does_not_lift_the_pause(lake: BucketL
         refuse_if_paused(lake)
     [made] = [manifest for manifest in read_manifests(lake) if manifest.sweep_id == "s3"]
     line = closing_line(made, closed_gates(lake, made, gates_of(lake, made, SETTINGS)))
-    assert line == f"1 objects, 10 bytes wait; {refused.value}", "and not that it is deletable now"
+    assert line == f"1 object, 10 bytes wait; {refused.value}", "and not that it is deletable now"
 
 
 @pytest.mark.parametrize("outcome", ["restored", "newer"])
