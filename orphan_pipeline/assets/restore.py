@@ -17,6 +17,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.lake.layout import BucketLake
 from orphan_pipeline.resources.bucket import BucketResource
 from orphan_pipeline.settings.model import BucketSettings
+from orphan_pipeline.wording import counted
 
 
 class RestoreConfig(dg.Config):
@@ -115,9 +116,9 @@ def release(lake: BucketLake, config: RestoreConfig, *, release_id: str) -> int:
 def what_is_missing(totals: RestoreTotals, selection: Selection) -> str:
     """One line on what was not brought back though it was asked for, and how it can be; empty when nothing is missing."""
     lines = {
-        f"{totals.lost:,} objects could not be brought back: their versions or copies are gone": totals.lost,
-        f"the store refused to bring back {totals.refused:,} objects: see column `code` of the restore": totals.refused,
-        f"{totals.unknown:,} objects went by a delete that may be the application's own and were left alone; to bring them "
-        f"back too: orphan-pipeline restore {selection.options} --include-unknown": totals.unknown,
+        f"{counted(totals.lost, 'object')} could not be brought back: their versions or copies are gone": totals.lost,
+        f"the store refused to bring back {counted(totals.refused, 'object')}: see column `code` of the restore": totals.refused,
+        f"{counted(totals.unknown, 'object')} went by a delete that may be the application's own; to bring back such too: "
+        f"orphan-pipeline restore {selection.options} --include-unknown": totals.unknown,
     }
     return "; ".join(line for line, objects in lines.items() if objects)

@@ -11,6 +11,7 @@ from orphan_pipeline.gates.history import History
 from orphan_pipeline.orphans.manifest import Manifest
 from orphan_pipeline.references.figures import CutFigures
 from orphan_pipeline.references.identity import unlike
+from orphan_pipeline.wording import counted
 
 FEW_ORPHANS = 100
 """A median below this counts as this much: three orphans in place of one are no alarm."""
@@ -33,7 +34,7 @@ def _baseline(history: History) -> Gate:
         passed=accepted > 0,
         found=accepted,
         limit=1,
-        message=f"{accepted} accepted sweeps of this bucket lie before this one"
+        message=f"{counted(accepted, 'accepted sweep')} of this bucket before this one"
         if accepted
         else "no sweep of this bucket was accepted yet: look at the figures of this one (`orphan-pipeline plan`) and, if they are right, "
         "approve it once as the baseline",
@@ -94,7 +95,7 @@ def _source_shrink(manifest: Manifest, limits: GateLimits, history: History) -> 
             found=match.references,
             limit=floor,
             message=f"source {name} yields {match.references:,} references, "
-            + (f"the median of {len(past)} sweeps is {usual:,.0f}" if past else "and no accepted sweep to compare with")
+            + (f"the median of {counted(len(past), 'sweep')} is {usual:,.0f}" if past else "and no accepted sweep to compare with")
             + ("" if passed else f", and at most {limits.max_shrink:.1%} less is expected: were rows lost, moved or archived?"),
         )
 
@@ -113,6 +114,6 @@ def _orphan_growth(manifest: Manifest, limits: GateLimits, history: History) -> 
         limit=limit,
         message=f"{found:,} orphans, and no accepted sweep to compare with"
         if usual is None
-        else f"{found:,} orphans, the median of {len(past)} sweeps is {usual:,.0f}"
+        else f"{found:,} orphans, the median of {counted(len(past), 'sweep')} is {usual:,.0f}"
         + ("" if passed else f", and at most {limit:,.0f} are expected: is a source incomplete, or was much deleted in the application?"),
     )

@@ -18,9 +18,9 @@ def test_nothing_is_missing_when_everything_came_back_or_was_replaced() -> None:
 def test_what_is_missing_is_one_line_that_says_how_it_comes_back() -> None:
     line = what_is_missing(totals(restored=3, lost=1, refused=2, unknown=1200), Selection(prefix="a b/"))
     assert line == (
-        "1 objects could not be brought back: their versions or copies are gone; the store refused to bring back 2 objects: see "
-        "column `code` of the restore; 1,200 objects went by a delete that may be the application's own and were left alone; "
-        "to bring them back too: orphan-pipeline restore --prefix 'a b/' --include-unknown"
+        "1 object could not be brought back: their versions or copies are gone; the store refused to bring back 2 objects: see "
+        "column `code` of the restore; 1,200 objects went by a delete that may be the application's own; to bring back such too: "
+        "orphan-pipeline restore --prefix 'a b/' --include-unknown"
     )
     assert "restore --plan 01234567 --include" in what_is_missing(totals(unknown=1), Selection(plan="01234567"))
 
