@@ -68,4 +68,4 @@ def endpoint(module: str, *options: str) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}"
         finally:
-            process.terminate()
+            process.kill()  # whoever began this may have been told to ignore SIGTERM, and so its children

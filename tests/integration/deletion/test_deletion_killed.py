@@ -25,7 +25,7 @@ from orphan_pipeline.deletion.lease.lease import leased
 from orphan_pipeline.deletion.lease.registers import LEASE_KEY, StoreRegister
 from orphan_pipeline.deletion.ledger import LEFT_STANDING, Planned
 from orphan_pipeline.deletion.quarantine.place import Quarantine
-from orphan_pipeline.deletion.sending import UNANSWERED
+from orphan_pipeline.deletion.sending import is_unanswered
 from orphan_pipeline.demo.servers import ObjectStore
 
 KILLS = int(os.environ.get("ORPHAN_PIPELINE_KILLS", "8"))
@@ -212,7 +212,7 @@ def carried_out_late(swept: Swept, planned: Sequence[Planned], lines: Mapping[st
     """Requests of killed runs, on the way all the time: of no object that stands is it said for certain that it was left alone, and what
     goes by them now comes back by its key, as the after-check would say. How many went."""
     left = [one for one in planned if lines[one.key]["outcome"] in LEFT_STANDING]
-    assert {lines[one.key]["code"] for one in left} <= UNANSWERED
+    assert all(is_unanswered(lines[one.key]["code"]) for one in left)
     answers = delete_now(client_of(swept.store), swept.bucket, left)
     gone = [key for key, answer in answers.items() if answer is not None and answer.outcome == "deleted"]
     for number, key in enumerate(gone):

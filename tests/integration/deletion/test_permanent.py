@@ -155,7 +155,7 @@ def test_a_broken_off_chunk_tells_what_went_from_what_others_wrote(versions: Buc
 def test_what_is_held_right_before_its_request_may_go_by_that_of_a_killed_run(versions: Bucket, unsettled: bool) -> None:
     needed = Answer("referenced_again", code="documents")
     answers = versions.deleter()(versions.planned, unsettled=unsettled, hold=lambda some: dict.fromkeys((one.key for one in some), needed))
-    assert answers == [Answer("referenced_again", code="MayStillGo" if unsettled else "documents")] * len(KEYS)
+    assert answers == [Answer("referenced_again", code="MayStillGo:documents" if unsettled else "documents")] * len(KEYS)
 
 
 def test_what_was_written_before_versions_were_kept_stays(seaweedfs: ObjectStore, make_bucket: MakeBucket, tmp_path: Path) -> None:
