@@ -29,7 +29,7 @@ from orphan_pipeline.orphans.files import PLAN, ROW_GROUP
 
 KEYS = int(os.environ.get("BENCH_KEYS", "1000000"))
 LOOKED_AT_KEYS = min(KEYS, int(os.environ.get("BENCH_LOOKED_AT_KEYS", "50000")))
-"""On the synthetic endpoint, with looks for newer objects: those cost three times what the rest costs."""
+"""On the synthetic endpoint, with looks for newer objects: those cost four times what the rest costs."""
 
 STORE_KEYS = int(os.environ.get("BENCH_STORE_KEYS", "50000"))
 LIMITED_KEYS = int(os.environ.get("BENCH_LIMITED_KEYS", "600000"))
