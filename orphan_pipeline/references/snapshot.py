@@ -10,6 +10,7 @@ from time import monotonic
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orphan_pipeline.flat_memory import flat_memory
 from orphan_pipeline.lake.files import written_whole
 from orphan_pipeline.progress import Progress
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
@@ -48,6 +49,7 @@ def snapshot_references(
     began_at = datetime.now(UTC)
     files = open_files(sources, now=began_at)
     with (
+        flat_memory("mapped"),
         open_cut(databases, sources, limits=limits) as cuts,
         written_whole(folder / PART) as unfinished,
         pq.ParquetWriter(
