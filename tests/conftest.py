@@ -1,6 +1,7 @@
 """The real servers that tests share, one of each a session (or a pytest-xdist worker), started by the first test that
 asks for it."""
 
+import signal
 from collections.abc import Callable, Iterator
 from secrets import token_hex
 
@@ -10,6 +11,13 @@ from moto.server import ThreadedMotoServer
 from orphan_pipeline.demo.servers import ObjectStore, PostgresServer, running_postgres, running_seaweedfs
 
 MakeBucket = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def _terminable() -> None:
+    """A Dagster run in this process leaves SIGTERM as SIGINT is, and a shell starts what it sends to the background with SIGINT ignored:
+    what later tests start would be deaf to both."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
