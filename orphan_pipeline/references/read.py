@@ -71,9 +71,9 @@ def keys_of(reading: Reading | FileReading, *, tally: Tally | None = None) -> It
     query = NORMALISE.format(key=rules.key, problem=rules.problem, variants=variants)
     with ExitStack() as opened:
         connection: duckdb.DuckDBPyConnection | None = None  # it takes 22 ms of a core to open, and the commonest source needs none
-        for extracted in _gathered(reading, reading.extracted() if isinstance(reading, Reading) else _of_file(reading)):
+        for extracted, is_plain in _gathered(reading, reading.extracted() if isinstance(reading, Reading) else _of_file(reading)):
             counted.add(extracted)
-            if _is_plain(reading, extracted):
+            if is_plain:
                 keys = _plain(extracted.values)
             else:
                 connection = connection or opened.enter_context(_taught())
@@ -99,19 +99,19 @@ def _is_plain(reading: Reading | FileReading, extracted: Extracted) -> bool:
     return plain and none_is_json(extracted.values["raw"])
 
 
-def _gathered(reading: Reading | FileReading, pieces: Iterable[Extracted]) -> Iterator[Extracted]:
-    """The same, those together that need a query."""
+def _gathered(reading: Reading | FileReading, pieces: Iterable[Extracted]) -> Iterator[tuple[Extracted, bool]]:
+    """The same, each with whether it is plain; those together that need a query."""
     waiting: list[Extracted] = []
     for piece in pieces:
         if _is_plain(reading, piece):
-            yield piece
+            yield piece, True
             continue
         waiting.append(piece)
         if sum(each.values.nbytes for each in waiting) >= BYTES_A_QUERY:
-            yield Extracted.together(waiting)
+            yield Extracted.together(waiting), False
             waiting.clear()
     if waiting:
-        yield Extracted.together(waiting)
+        yield Extracted.together(waiting), False
 
 
 def _plain(values: pa.Table) -> pa.Table:
