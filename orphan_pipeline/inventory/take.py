@@ -5,6 +5,7 @@ faster and changes nothing in it."""
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from botocore.utils import is_s3express_bucket
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.flat_memory import flat_memory
-from orphan_pipeline.inventory.clock import store_time
+from orphan_pipeline.inventory.clock import StoreTime, store_time
 from orphan_pipeline.inventory.listing.asking import Asker
 from orphan_pipeline.inventory.listing.chain import LeftOut, OutOfOrder
 from orphan_pipeline.inventory.listing.lister import Lister
@@ -40,9 +41,12 @@ def take_inventory(
 ) -> InventoryFigures:
     """Writes the snapshot into `folder`. Raises Refused when the objects cannot be had whole; boto3's errors rise where it cannot begin."""
     with flat_memory("one heap"):
+        started = store_time(client, bucket)
+        expected = last.rows if last is not None else None
+        write = partial(write_inventory, started=started, prefixes=prefixes, folder=folder, report=report, expected=expected)
         if settings.source == "s3_inventory":
-            return _reported(client, bucket, settings, prefixes=prefixes, last=last, folder=folder, report=report)
-        return _listed(client, bucket, settings, prefixes=prefixes, last=last, folder=folder, report=report)
+            return _reported(client, bucket, settings, started=started, folder=folder, report=report, write=write)
+        return _listed(client, bucket, settings, started=started, prefixes=prefixes, last=last, folder=folder, report=report, write=write)
 
 
 def _listed(
@@ -50,15 +54,16 @@ def _listed(
     bucket: str,
     settings: InventorySettings,
     *,
+    started: StoreTime,
     prefixes: Sequence[OwnedPrefix],
     last: InventoryFigures | None,
     folder: Path,
     report: Callable[[str], None],
+    write: Callable[..., InventoryFigures],
 ) -> InventoryFigures:
     # Directory buckets list in no order and know no StartAfter.
     in_order = not is_s3express_bucket(bucket) and (last is None or last.listing is None or last.listing.in_order)
     declared = [prefix.path for prefix in prefixes if prefix.path != WHOLE_BUCKET]
-    started = store_time(client, bucket)
     began = monotonic()
     askers: list[Asker] = []
 
@@ -79,15 +84,7 @@ def _listed(
                 started=started.store,
             )
             with closing(lister.batches()) as batches:
-                figures = write_inventory(
-                    batches,
-                    started=started,
-                    prefixes=prefixes,
-                    folder=folder,
-                    report=report,
-                    expected=last.rows if last is not None else None,
-                    detail=lister.detail,
-                )
+                figures = write(batches, detail=lister.detail)
             listing = lister.figures()
         if sum(piece.objects for piece in listing.pieces) != figures.rows:
             raise Refused(f"bucket {bucket}: {figures.rows:,} objects were written, and the ranges count otherwise")
@@ -114,12 +111,11 @@ def _reported(
     bucket: str,
     settings: InventorySettings,
     *,
-    prefixes: Sequence[OwnedPrefix],
-    last: InventoryFigures | None,
+    started: StoreTime,
     folder: Path,
     report: Callable[[str], None],
+    write: Callable[..., InventoryFigures],
 ) -> InventoryFigures:
-    started = store_time(client, bucket)
     assert settings.manifest is not None, "the settings require it for s3_inventory"
     found = read_report(
         client,
@@ -132,15 +128,7 @@ def _reported(
         versions=settings.versions,
     )
     with closing(found.batches()) as batches:
-        figures = write_inventory(
-            batches,
-            started=started,
-            prefixes=prefixes,
-            folder=folder,
-            report=report,
-            expected=last.rows if last is not None else None,
-            detail=found.detail,
-        )
+        figures = write(batches, detail=found.detail)
     if (key := repeated_key(folder / PART, versions=settings.versions, memory_bytes=OF_A_REPORT)) is not None:
         raise Refused(f"{found.manifest_key}: the report names {key!r} twice, expected each object once: the next report may be right")
     return replace(figures, started_at=found.started_at, report=found.manifest_key)
