@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from orphan_pipeline.deletion.quarantine.place import Quarantine, remembered
 from orphan_pipeline.gates.evaluate import evaluate, tripped
@@ -30,8 +29,9 @@ from orphan_pipeline.orphans.manifest import (
 )
 from orphan_pipeline.orphans.plans import plan_digest, sweep_digest
 from orphan_pipeline.orphans.snapshot import HoldLimits, OrphanFigures, write_orphan_set
+from orphan_pipeline.references.normalise import authorities
 from orphan_pipeline.references.snapshot import ReferenceFigures
-from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings, Strip
+from orphan_pipeline.settings.model import BucketSettings, DatabaseSettings
 
 NOTHING = Amount(0, 0)
 
@@ -52,12 +52,7 @@ def hold_limits(settings: BucketSettings, reports: Sequence[str], quarantines: S
 def hosts(settings: BucketSettings) -> list[str]:
     """What may stand before a key in the place of a host, for rule 6: the bucket's name, and the hosts of the bases that `key.strip`
     takes away from references."""
-    bases = [base for source in settings.references for step in source.key.steps if isinstance(step, Strip) for base in step.bases]
-    return sorted({settings.bucket.lower(), *(host.lower() for host in map(_host, bases) if host)})
-
-
-def _host(base: str) -> str:
-    return urlsplit(base if "//" in base else f"//{base}").netloc.rpartition("@")[2]
+    return sorted({settings.bucket.lower()}.union(*(authorities(source.key) for source in settings.references)))
 
 
 def own_prefixes(bucket: str, reports: Sequence[str], quarantines: Sequence[str] = ()) -> list[str]:

@@ -159,11 +159,16 @@ def key_sql(rules: KeyRules, column: str = "raw", *, json_may_be_key: bool = Fal
 
 
 def _hosts(rules: KeyRules) -> list[str]:
-    """Of the bases that are taken off; where one has no scheme, its first part."""
+    """Of the bases that are taken off, without ports."""
+    hosts = {re.sub(r"\.*(:[0-9]*)?$", "", authority) for authority in authorities(rules)}
+    return sorted(host for host in hosts if host)
+
+
+def authorities(rules: KeyRules) -> set[str]:
+    """Host and port of each base that is taken off, in lower case; where one has no scheme, its first part."""
     bases = [base for step in rules.steps if isinstance(step, Strip) for base in step.bases]
     found = [BASE.match(base if "//" in base else f"//{base}") for base in bases]
-    hosts = (re.sub(r"\.*(:[0-9]*)?$", "", match[2]) for match in found if match)
-    return sorted({host.lower() for host in hosts if host})
+    return {match[2].lower() for match in found if match and match[2]}
 
 
 def _any_of(bases: Sequence[str]) -> str:
