@@ -16,7 +16,7 @@ from psycopg import sql
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.figures import CutFigures
-from orphan_pipeline.references.identity import full_identifier, timeline_of, unlike
+from orphan_pipeline.references.identity import SERVER_AND_DATABASE, full_identifier, timeline_of, unlike
 from orphan_pipeline.references.kinds.columns import where_clause
 from orphan_pipeline.references.locks import UNLOCKABLE, NotLocked, Relation, lock, locked_now
 from orphan_pipeline.references.refusals import refusal, refusing
@@ -28,11 +28,10 @@ __all__ = ["Connection", "Cut", "DatabaseUnderCut", "Limits", "Relation", "open_
 
 # statement_timestamp() is from before the snapshot, clock_timestamp() from after it: only the former may set a cutoff.
 FREEZE = sql.SQL("""
-SELECT statement_timestamp(), (SELECT system_identifier::text FROM pg_control_system()), pg_current_snapshot()::text,
-       pg_is_in_recovery(),
+SELECT statement_timestamp(), {server_and_database}, pg_current_snapshot()::text, pg_is_in_recovery(),
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text ELSE pg_current_wal_lsn()::text END,
-       current_setting('server_version'), (SELECT oid::bigint FROM pg_database WHERE datname = current_database())
-""")
+       current_setting('server_version')
+""").format(server_and_database=SERVER_AND_DATABASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +164,7 @@ def _freeze(database: str, connection: Connection, reached: DatabaseUnderCut, re
         locked = frozenset(relation.oid for relation in locked_now(connection))
     except psycopg.Error as error:
         raise refusal(error, f"database {database}") from None
-    at, identifier, snapshot, standby, lsn, version, oid = row
+    at, identifier, oid, snapshot, standby, lsn, version = row
     if standby and reached.replica is None:
         raise Refused(f"database {database}: is a standby; name the primary as url, and the standby as replica")
     if not standby and reached.replica is not None:

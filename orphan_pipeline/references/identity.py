@@ -9,6 +9,12 @@ from psycopg import errors, sql
 from orphan_pipeline.references.figures import CutFigures
 from orphan_pipeline.references.sessions import Connection
 
+SERVER_AND_DATABASE = sql.SQL(
+    """
+(SELECT system_identifier::text FROM pg_control_system()), (SELECT oid::bigint FROM pg_database WHERE datname = current_database())
+""".strip()
+)
+
 # The last checkpoint may be of before a promotion, for minutes; what recovery ended with is kept until the next one.
 TIMELINE = sql.SQL("SELECT greatest(timeline_id, min_recovery_end_timeline) FROM pg_control_checkpoint(), pg_control_recovery()")
 

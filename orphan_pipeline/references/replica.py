@@ -8,23 +8,21 @@ from time import monotonic, sleep
 from psycopg import sql
 
 from orphan_pipeline.errors import Refused
-from orphan_pipeline.references.identity import timeline_of
+from orphan_pipeline.references.identity import SERVER_AND_DATABASE, timeline_of
 from orphan_pipeline.references.refusals import refusing
 from orphan_pipeline.references.sessions import Connection, DatabaseUnderCut, connect
 
 # The insert position: with synchronous_commit off a transaction is visible before its record is written out.
 PRIMARY = sql.SQL("""
-SELECT (SELECT system_identifier::text FROM pg_control_system()), (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
-       pg_is_in_recovery(),
+SELECT {server_and_database}, pg_is_in_recovery(),
        CASE WHEN NOT pg_is_in_recovery() THEN (pg_current_wal_insert_lsn() - '0/0')::bigint END,
        current_setting('wal_block_size')::int
-""")
+""").format(server_and_database=SERVER_AND_DATABASE)
 
 STANDBY = sql.SQL("""
-SELECT (SELECT system_identifier::text FROM pg_control_system()), (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
-       pg_is_in_recovery(),
+SELECT {server_and_database}, pg_is_in_recovery(),
        CASE WHEN pg_is_in_recovery() THEN coalesce((pg_last_wal_replay_lsn() - '0/0')::bigint, 0) END
-""")
+""").format(server_and_database=SERVER_AND_DATABASE)
 
 # Headers of a WAL page and of a segment's first page. At a page's end the insert position already lies behind the header of the next,
 # which is not written before there is more to write; what has been replayed ends before it.
