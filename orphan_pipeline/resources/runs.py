@@ -36,10 +36,6 @@ HEARTBEAT_SECONDS = 60.0
 OK = 200
 STDOUT, STDERR = 1, 2
 POLL_SECONDS = 0.2
-LOOK_SECONDS = 1.0
-"""How often the run itself is looked at while its log says nothing of an end: that costs twice what the log does."""
-
-ENDINGS = {dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,23 +135,19 @@ class Runs:
     def _follow(self, run_id: str, told: Callable[[Told], None]) -> Ended:
         cursor = None
         failure = None
-        ending, looked = False, -LOOK_SECONDS
-        run: dg.DagsterRun | None = None
         while True:
-            if look := ending or time.monotonic() - looked >= LOOK_SECONDS:
-                run, looked = self.instance.get_run_by_id(run_id), time.monotonic()
-            finished = look and (run is None or run.is_finished)
+            run = self.instance.get_run_by_id(run_id)
+            finished = run is None or run.is_finished
             page = self.instance.get_records_for_run(run_id, cursor)
             cursor = page.cursor
             for record in page.records:
                 entry = record.event_log_entry
                 failure = failure or _failure(entry)
-                ending = ending or (entry.dagster_event is not None and entry.dagster_event.event_type in ENDINGS)
                 if entry.dagster_event is None:
                     told(Told(entry.step_key or "", entry.user_message))
                 elif entry.dagster_event.is_step_success:
                     told(Told(entry.step_key or "", None))
-            if look and run is not None and run.status is dg.DagsterRunStatus.QUEUED and not self._daemon_lives():
+            if run is not None and run.status is dg.DagsterRunStatus.QUEUED and not self._daemon_lives():
                 # Not launched from here instead: a daemon that comes back could launch it a second time.
                 self.instance.run_coordinator.cancel_run(run_id)
                 return Ended(run_id, "the daemon that was to start the run is gone, and the run with it: try again")
