@@ -196,8 +196,7 @@ def _show(lake: BucketLake, settings: BucketSettings, manifest: Manifest, plans:
             for plan in plans
         ],
     )
-    became = what_became(lake, manifest, now=datetime.now(UTC))
-    for line in notes({plan.prefix: became[plan.prefix] for plan in plans if plan.prefix in became}):
+    for line in notes(what_became(lake, manifest, plans, now=datetime.now(UTC))):
         out.print(line, markup=False)
     out.print(f"mode: {settings.deletion.mode}" + _undo_words(settings))
 

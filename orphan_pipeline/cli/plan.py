@@ -54,7 +54,7 @@ def sweep_figures(settings: Settings, bucket: BucketSettings, manifest: Manifest
     lake = lake_of(settings, manifest.bucket)
     approval = approved(lake, manifest.digest)
     gates = gates_of(lake, manifest, bucket)
-    became = what_became(lake, manifest, now=datetime.now(UTC))
+    became = what_became(lake, manifest, manifest.plans.values(), now=datetime.now(UTC))
     return {
         "sweep": manifest.sweep_id,
         "digest": manifest.digest,
@@ -101,7 +101,7 @@ def show_sweep(settings: Settings, bucket: BucketSettings, manifest: Manifest) -
     """The same for people."""
     lake = lake_of(settings, manifest.bucket)
     gates = gates_of(lake, manifest, bucket)
-    became = what_became(lake, manifest, now=datetime.now(UTC))
+    became = what_became(lake, manifest, manifest.plans.values(), now=datetime.now(UTC))
     reasons = list(manifest.holds)
     print_table(
         f"{manifest.bucket}: sweep {manifest.sweep_id} ({manifest.published_at:%Y-%m-%d %H:%M} UTC)",

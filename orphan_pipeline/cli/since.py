@@ -1,7 +1,7 @@
 """What has become of a sweep's plans since it was published: for `plan` and `delete`, which would otherwise offer what is done already.
 Decides nothing: a deletion looks for itself (deletion/authorise.py)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -24,9 +24,9 @@ class Became:
     words: str
 
 
-def what_became(lake: BucketLake, manifest: Manifest, *, now: datetime) -> dict[str, Became]:
-    """Of each prefix whose plan is not as it was published."""
-    found = {prefix: _became(lake, manifest, plan, now) for prefix, plan in manifest.plans.items()}
+def what_became(lake: BucketLake, manifest: Manifest, plans: Iterable[PlanEntry], *, now: datetime) -> dict[str, Became]:
+    """Of each prefix whose plan, of these, is not as it was published."""
+    found = {plan.prefix: _became(lake, manifest, plan, now) for plan in plans}
     return {prefix: became for prefix, became in found.items() if became is not None}
 
 
