@@ -10,6 +10,7 @@ from botocore.parsers import ResponseParserError, create_parser
 
 from orphan_pipeline.inventory.columns import LISTED, VERSIONS
 from orphan_pipeline.inventory.listing.page import BrokenPage, Kind, Page
+from orphan_pipeline.inventory.listing.pages import name_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -74,7 +75,7 @@ def _versions(parsed: dict[str, Any], decode: Callable[[str], str], body: bytes)
     """botocore gives versions and delete markers apart; they are put back into the order in which they came."""
     versions = _having(parsed.get("Versions", []), NEEDED_OF_A_VERSION)
     markers = _having(parsed.get("DeleteMarkers", []), NEEDED_OF_A_MARKER)
-    came = [name for child in ElementTree.fromstring(body) if (name := child.tag.rpartition("}")[2]) in Kind.VERSIONS.records]
+    came = [name for child in ElementTree.fromstring(body) if (name := name_of(child)) in Kind.VERSIONS.records]
     if (came.count("Version"), came.count("DeleteMarker")) != (len(versions), len(markers)):
         raise BrokenPage("the page cannot be read in the order of its records")
     left = {"Version": iter(versions), "DeleteMarker": iter(markers)}

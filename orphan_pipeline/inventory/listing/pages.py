@@ -78,14 +78,14 @@ def _around(text: bytes, kind: Kind, *, records: bool) -> _Around | None:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, LookupError):
         return None
-    if _name(root) != kind.root:
+    if name_of(root) != kind.root:
         return None
     said: dict[str, str] = {}
     prefixes: list[str | None] = []
     for child in root:
-        name = _name(child)
+        name = name_of(child)
         if name == "CommonPrefixes":
-            prefixes += [below.text for below in child] if [_name(below) for below in child] == ["Prefix"] else [None]
+            prefixes += [below.text for below in child] if [name_of(below) for below in child] == ["Prefix"] else [None]
         elif name in said or name in kind.records:  # one that is written otherwise than the rest
             return None
         else:
@@ -105,7 +105,7 @@ def _around(text: bytes, kind: Kind, *, records: bool) -> _Around | None:
     return _Around(encoded, said["IsTruncated"] == "true", said.get("KeyCount"), below, token)
 
 
-def _name(element: "ElementTree.Element") -> str:
+def name_of(element: "ElementTree.Element") -> str:
     return element.tag.rpartition("}")[2]
 
 

@@ -7,6 +7,7 @@ import random
 import re
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -575,16 +576,19 @@ def test_a_request_that_was_refused_as_expired_is_signed_anew_with_fresh_credent
 
     give("OLD", timedelta(minutes=1))
     with faulty_proxy(moto.endpoint, spoil) as proxy:
-        client = Session(profile_name="short-lived").client(
-            "s3", endpoint_url=proxy.endpoint, region_name="us-east-1", config=Config(signature_version="s3v4", proxies={})
-        )
-        asker = Asker(client, bucket, connections=1, attempts=ATTEMPTS)
-        with TURN:
-            page = asker.ask(Question(prefix="a/"))
-        asker.close()
-    assert page.objects["key"].to_pylist() == [key for key in KEYS if key.startswith("a/")]
+        keys, retried = asked(Session(profile_name="short-lived"), proxy.endpoint, bucket)
+    assert keys == [key for key in KEYS if key.startswith("a/")]
     assert seen == [("OLD-KEY", "OLD-TOKEN"), ("NEW-KEY", "NEW-TOKEN")]
-    assert asker.retried == 1
+    assert retried == 1
+
+
+def asked(session: Session, endpoint: str, bucket: str) -> tuple[list[str], int]:
+    """The keys of one page, asked for with the session's credentials, and how often that was tried again."""
+    client = session.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=Config(signature_version="s3v4", proxies={}))
+    asker = Asker(client, bucket, connections=1, attempts=ATTEMPTS)
+    with closing(asker), TURN:
+        page = asker.ask(Question(prefix="a/"))
+    return [str(key) for key in page.objects["key"].to_pylist()], asker.retried
 
 
 def test_credentials_that_cannot_be_refreshed_once_are_asked_for_again(moto: ObjectStore, bucket: str) -> None:
@@ -600,12 +604,6 @@ def test_credentials_that_cannot_be_refreshed_once_are_asked_for_again(moto: Obj
 
     session, soon = get_session(), datetime.now(UTC) + timedelta(minutes=5)
     session._credentials = RefreshableCredentials("OLD", "secret", "token", soon, refresh, "assume-role")  # type: ignore[attr-defined]
-    client = Session(botocore_session=session).client(
-        "s3", endpoint_url=moto.endpoint, region_name="us-east-1", config=Config(signature_version="s3v4", proxies={})
-    )
-    asker = Asker(client, bucket, connections=1, attempts=ATTEMPTS)
-    with TURN:
-        page = asker.ask(Question(prefix="a/"))
-    asker.close()
-    assert page.objects["key"].to_pylist() == [key for key in KEYS if key.startswith("a/")]
-    assert (len(refreshed), asker.retried) == (2, 1)
+    keys, retried = asked(Session(botocore_session=session), moto.endpoint, bucket)
+    assert keys == [key for key in KEYS if key.startswith("a/")]
+    assert (len(refreshed), retried) == (2, 1)
