@@ -14,8 +14,8 @@ ended (ending.py).
 | missing | it was gone already |
 | failed | the store refused; code says how |
 | unknown | gone, with a marker that may be ours or the application's: counted, never restored unasked |
-| referenced_again | asked again right before it was to go, a database needed it: left alone; code names the source, or is `MayStillGo` |
-| held | a hook held it back: left alone; code is its reason, or `MayStillGo` (sending.py) |
+| referenced_again | asked again right before it was to go, a database needed it: left alone; code: the source, or `MayStillGo:` and it |
+| held | a hook held it back: left alone; code: its reason, or `MayStillGo:` and it (sending.py) |
 """
 
 import fcntl
