@@ -20,11 +20,11 @@ MALLOPT = {
 
 @contextmanager
 def flat_memory(large_blocks: Literal["mapped", "one heap"]) -> Iterator[None]:
-    """Arrow's own allocator keeps what every thread once freed: 75 MB of a listing, 50 MB of a deletion, as much of references that three
-    connections read; the system's gives it back. And glibc keeps the holes of large blocks in a heap for each thread, 70 MB of a deletion:
-    unless they are mapped, each by itself, or all threads share one heap and fill each other's holes. To map a block costs its pages anew
-    each time, a third of the speed of a listing, where a page is a few of them; one heap keeps 40 MB more of a deletion, where blocks are
-    of all sizes."""
+    """Arrow's own allocator keeps what every thread once freed: 75 MB of a listing, 50 MB of a deletion or of references; the system's
+    gives it back. And glibc keeps the holes of large blocks in a heap for each thread, 70 MB of a deletion: unless they are mapped, each by
+    itself, or all threads share one heap and fill each other's holes. To map a block costs its pages anew each time, a third of the speed
+    of a listing or of references, where an answer is a few of them; one heap keeps 40 MB more of a deletion, where blocks are of all sizes.
+    """
     before = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())
     _tell_glibc(MALLOPT[large_blocks])

@@ -49,7 +49,7 @@ def snapshot_references(
     began_at = datetime.now(UTC)
     files = open_files(sources, now=began_at)
     with (
-        flat_memory("mapped"),
+        flat_memory("one heap"),
         open_cut(databases, sources, limits=limits) as cuts,
         written_whole(folder / PART) as unfinished,
         pq.ParquetWriter(
