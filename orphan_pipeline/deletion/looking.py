@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -29,14 +30,16 @@ begin with `k` comes first, the next page begins beyond `k`, and its versions ap
 class Current:
     """`etag` of the current object, or `marker`, the version id of the delete marker that hides the key; neither: nothing is there.
     `behind`: the ETag of the newest version under the marker, if it was looked for and is there, `behind_at` its LastModified. `markers`:
-    every delete marker that was found on the way, current or not; `above`: those that are newer than what they hide, by the second."""
+    every delete marker that was found on the way, current or not; `between`: those that are older than the current one and newer, by the
+    second, than what it hides. `overlooked`: a version that is newer than the current object is listed, and is not current."""
 
     etag: str | None = None
     marker: str | None = None
     behind: str | None = None
     behind_at: datetime | None = None
     markers: frozenset[str] = frozenset()
-    above: frozenset[str] = frozenset()
+    between: frozenset[str] = frozenset()
+    overlooked: bool = False
 
 
 def look(client: "S3Client", bucket: str, key: str) -> Current:
@@ -61,16 +64,21 @@ def look_behind(client: "S3Client", bucket: str, key: str) -> Current:
         if is_marker:
             markers[entry["VersionId"]] = entry["LastModified"]
             marker = entry["VersionId"] if entry["IsLatest"] else marker
-        elif behind is None:
+            continue
+        if entry["IsLatest"]:
+            overlooked = at is not None and at > entry["LastModified"]
+            return Current(etag=entry["ETag"].strip('"'), markers=frozenset(markers), overlooked=overlooked)
+        if behind is None:
             behind, at = entry["ETag"].strip('"'), entry["LastModified"]
-            if entry["IsLatest"]:
-                return Current(etag=behind, markers=frozenset(markers))
-    return Current(marker=marker, behind=behind, behind_at=at, markers=frozenset(markers), above=newer_than(at, markers))
+    return Current(marker=marker, behind=behind, behind_at=at, markers=frozenset(markers), between=older_than(marker, markers, above=at))
 
 
-def newer_than(at: datetime | None, markers: Mapping[str, datetime]) -> frozenset[str]:
-    """Of these delete markers, id and LastModified, those that surely came later: a store may tell times in whole seconds."""
-    return frozenset(marker for marker, made_at in markers.items() if at is None or made_at > at)
+def older_than(marker: str | None, markers: Mapping[str, datetime], *, above: datetime | None) -> frozenset[str]:
+    """Of a key's delete markers, id and LastModified, newest first, those that come after this one and surely later than that time: a store
+    may tell times in whole seconds. One before it is the application's delete of this very moment, which the store does not call current
+    yet."""
+    after = islice(markers.items(), list(markers).index(marker) + 1, None) if marker is not None else ()
+    return frozenset(one for one, made_at in after if above is None or made_at > above)
 
 
 def versions_of(client: "S3Client", bucket: str, key: str) -> Iterator[tuple[Any, bool]]:

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from orphan_pipeline.deletion.looking import Current, look, look_behind, newer_than, whole
+from orphan_pipeline.deletion.looking import Current, look, look_behind, older_than, whole
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,14 +27,6 @@ def current_of(client: "S3Client", bucket: str, keys: Sequence[str], pool: Execu
     listed = _versions_listed(client, bucket, keys)
     rest = [key for key in keys if key not in listed]
     listed |= dict(zip(rest, pool.map(lambda key: _looked_at(client, bucket, key), rest), strict=True))
-    return [listed[key] for key in keys]
-
-
-def current_etags(client: "S3Client", bucket: str, keys: Sequence[str], pool: Executor) -> list[Current]:
-    """Of each key, in order, what is current; not what a marker hides."""
-    listed = _objects_listed(client, bucket, keys)
-    rest = [key for key in keys if key not in listed]
-    listed |= dict(zip(rest, pool.map(lambda key: look(client, bucket, key), rest), strict=True))
     return [listed[key] for key in keys]
 
 
@@ -55,14 +47,6 @@ def _versions_listed(client: "S3Client", bucket: str, keys: Sequence[str]) -> di
         entries.setdefault(entry["Key"], []).append(entry)
     found = {key: _current(own) for key, own in entries.items()}
     return {key: current for key, current in found.items() if current is not None}
-
-
-def _objects_listed(client: "S3Client", bucket: str, keys: Sequence[str]) -> dict[str, Current]:
-    def ask(prefix: str, begin: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
-        page = whole(partial(client.list_objects_v2, Bucket=bucket, Prefix=prefix, **begin))
-        return page.get("Contents", []), {"ContinuationToken": page["NextContinuationToken"]} if page["IsTruncated"] else {}
-
-    return {entry["Key"]: Current(etag=entry["ETag"].strip('"')) for entry in _over_the_range(ask, keys, "StartAfter")}
 
 
 def _over_the_range(
@@ -99,5 +83,7 @@ def _current(own: Iterable[Entry]) -> Current | None:
     markers = {entry["VersionId"]: entry["LastModified"] for entry in own if entry["ETag"] is None}
     if latest["ETag"] is None:
         at = version["LastModified"]
-        return Current(marker=latest["VersionId"], behind=etag, behind_at=at, markers=frozenset(markers), above=newer_than(at, markers))
-    return Current(etag=latest["ETag"].strip('"'), markers=frozenset(markers))
+        between = older_than(latest["VersionId"], markers, above=at)
+        return Current(marker=latest["VersionId"], behind=etag, behind_at=at, markers=frozenset(markers), between=between)
+    overlooked = version["LastModified"] > latest["LastModified"]
+    return Current(etag=latest["ETag"].strip('"'), markers=frozenset(markers), overlooked=overlooked)

@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING
 from orphan_pipeline.deletion.ledger import NO_MARKER
 from orphan_pipeline.deletion.looking import Current
 from orphan_pipeline.deletion.newer.objects import hides_newer
-from orphan_pipeline.deletion.requests import ATTEMPTS_TO_REMOVE, TRY_AGAIN, remove_every_marker
-from orphan_pipeline.deletion.standing import current_etags, current_of
-from orphan_pipeline.deletion.undo.outcomes import Line, Restored, Result
+from orphan_pipeline.deletion.requests import ATTEMPTS_TO_REMOVE, TRY_AGAIN, remove_every_marker, tried_until_done
+from orphan_pipeline.deletion.standing import current_of
+from orphan_pipeline.deletion.undo.outcomes import Line, Result
 from orphan_pipeline.deletion.wire.quickened import quickened
 from orphan_pipeline.errors import Refused
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+OVERLOOKED = "NewerNotCurrent"
+"""Code of a key that the application wrote in the very moment in which its marker went, where the store makes the older object current:
+SeaweedFS 4.48, in 6 of 2,000 such pairs. Nothing that may be done by us puts that right without touching an object."""
+
+LOOKS = 4
 
 
 def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Executor, *, named: bool, include_unknown: bool) -> list[Result]:
@@ -34,14 +40,30 @@ def unmarked(client: "S3Client", bucket: str, lines: Sequence[Line], pool: Execu
     for others in zip_longest(*asked_for):
         refused |= _remove(client, bucket, dict(filter(None, others)))
     refused |= _remove(client, bucket, {line["key"]: line["version_id"] for line in ours if line["key"] not in refused})
-    gone = [line["key"] for line in ours if line["key"] not in refused]
-    after = before | dict(zip(gone, current_etags(client, bucket, gone, pool), strict=True))
+    gone = {line["key"] for line in ours if line["key"] not in refused}
+    to_look_at = [line["key"] for line in lines if line["key"] in gone or before[line["key"]].overlooked]
+    after = before | _settled(client, bucket, to_look_at, pool)
     return [
         Result("refused", refused[line["key"]])
         if line["key"] in refused
-        else Result("unknown" if line["key"] in unknown else _outcome(line, after[line["key"]]))
+        else Result("unknown")
+        if line["key"] in unknown
+        else _outcome(line, after[line["key"]])
         for line in lines
     ]
+
+
+def _settled(client: "S3Client", bucket: str, keys: Sequence[str], pool: Executor) -> dict[str, Current]:
+    """What is current; looked at again while the store lists a newer version and does not call it current, which may pass."""
+    found: dict[str, Current] = {}
+
+    def attempt() -> bool:
+        open_ones = [key for key in keys if key not in found or found[key].overlooked]
+        found.update(zip(open_ones, current_of(client, bucket, open_ones, pool), strict=True))
+        return any(found[key].overlooked for key in open_ones)
+
+    tried_until_done(attempt, attempts=LOOKS)
+    return found
 
 
 def _between(line: Line, current: Current) -> frozenset[str]:
@@ -50,7 +72,7 @@ def _between(line: Line, current: Current) -> frozenset[str]:
     ours_hides_it = current.marker is not None and current.marker == line["version_id"] and current.behind == line["etag"]
     if not ours_hides_it or hides_newer(current, etag=line["etag"], last_modified=line["last_modified"]):
         return frozenset()
-    return current.above - {current.marker or ""}
+    return current.between
 
 
 def _ours_to_remove(line: Line, current: Current, *, named: bool) -> bool:
@@ -78,7 +100,9 @@ def _remove(client: "S3Client", bucket: str, markers: dict[str, str]) -> dict[st
     return refused
 
 
-def _outcome(line: Line, current: Current) -> Restored:
+def _outcome(line: Line, current: Current) -> Result:
+    if current.overlooked:
+        return Result("refused", OVERLOOKED)
     if current.etag is not None:
-        return "restored" if current.etag == line["etag"] else "newer"
-    return "lost" if current.marker in (None, line["version_id"]) else "deleted_again"
+        return Result("restored" if current.etag == line["etag"] else "newer")
+    return Result("lost" if current.marker in (None, line["version_id"]) else "deleted_again")

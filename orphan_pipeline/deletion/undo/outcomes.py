@@ -6,7 +6,7 @@
 | newer | the application wrote another object since: left alone, or uncovered where our marker hid it |
 | deleted_again | a later delete marker hides it: left alone |
 | lost | the version, or the copy in quarantine, is gone; or its marker has no id of its own (`null`: versioning was suspended) |
-| refused | the store would not remove the marker, or not copy: code says how |
+| refused | the store would not remove the marker, or not copy, or left what the application just wrote behind it: code says how |
 | unknown | the marker, or one below it, may be the application's: left alone, unless asked for with the key or `--include-unknown` |
 | asked | the restore did not get as far as looking: run it again |
 """

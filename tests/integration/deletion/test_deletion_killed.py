@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import real_run
 from deletion_helpers import Standing, client_of, delete_now, put, recorded, standing
@@ -26,6 +27,7 @@ from orphan_pipeline.deletion.lease.registers import LEASE_KEY, StoreRegister
 from orphan_pipeline.deletion.ledger import LEFT_STANDING, Planned
 from orphan_pipeline.deletion.quarantine.place import Quarantine
 from orphan_pipeline.deletion.sending import is_unanswered
+from orphan_pipeline.deletion.undo.markers import OVERLOOKED
 from orphan_pipeline.demo.servers import ObjectStore
 
 KILLS = int(os.environ.get("ORPHAN_PIPELINE_KILLS", "8"))
@@ -46,7 +48,8 @@ MakeBucket = Callable[..., str]
 class Tally:
     """What the kills of one part met. `in_chunks`: between a chunk's intent and its outcome (of a restore: part was back).
     `acted`: the store had deleted some of it, and nobody had written that down. `hidden`: what the application wrote in the moment of
-    a delete whose run was killed stays behind the marker of it, since nobody knows whose that is (docs/deletion.md). `late`: what went by
+    a delete whose run was killed stays behind the marker of it, since nobody knows whose that is (docs/deletion.md), or what it did in the
+    moment in which a restore removed a marker is not current in this store (docs/undo.md). `late`: what went by
     a killed run's request after all runs were over."""
 
     kills: int = 0
@@ -258,7 +261,8 @@ def left_and_wanted(swept: Swept, application: Application, finished: set[int]) 
 def test_restore_killed_at_random_moments(mode: str, rounds: Callable[[str, Kill], Tally], capsys: pytest.CaptureFixture[str]) -> None:
     tally = rounds(mode, kill_restore)
     with capsys.disabled():
-        print(f"\nrestore, {mode}: {tally.kills} kills in {tally.rounds} rounds, {tally.in_chunks} when part was back, seed {SEED}")
+        kills = f"{tally.kills} kills in {tally.rounds} rounds, {tally.in_chunks} when part was back"
+        print(f"\nrestore, {mode}: {kills}, {tally.hidden} hidden, seed {SEED}")
     assert tally.in_chunks > 0
 
 
@@ -282,15 +286,19 @@ def kill_restore(swept: Swept, processes: ForkServerContext, random: Random, tal
             kills += 1
             tally.in_chunks += 0 < len(those_back(swept)) < len(swept.planned)
     tally.kills += kills
-    assert not swept.failure.exists(), swept.failure.read_text()
     found = standing(client, swept.bucket)
+    told = {line["key"] for file in swept.lake.restored_parquet() for line in pq.read_table(file).to_pylist() if line["code"] == OVERLOOKED}
+    assert swept.failure.exists() == bool(told), swept.failure.read_text() if swept.failure.exists() else told
     back = []
     for one in swept.planned:
         own = found.get(one.key, Standing())
+        # What this store makes of a write, or a delete, in the very moment in which our marker goes (docs/undo.md): nothing is lost.
+        overlooked = own.current == one.etag and (one.key in told or application.markers.get(one.key) in own.markers)
+        tally.hidden += overlooked
         if one.key in application.etags:
-            assert own.current == application.etags[one.key], one.key
+            assert own.current == application.etags[one.key] or (overlooked and own.versions == 2), one.key
         elif one.key in application.deleted:
-            assert own.current is None, one.key
+            assert own.current is None or overlooked, one.key
         else:
             assert (own.current, own.markers, own.versions) == (one.etag, [], 1), one.key
             back.append(one.key)

@@ -1,6 +1,7 @@
 """What was deleted comes back byte for byte, and nothing else is touched (rule 12)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -39,7 +40,7 @@ class Deleted(Restorable):
     """A bucket with some objects deleted, and the lake that says so."""
 
     def __init__(self, store: ObjectStore, bucket: str, folder: Path) -> None:
-        self.client, self.bucket, self.lake = client_of(store), bucket, BucketLake(folder / "lake")
+        self.store, self.client, self.bucket, self.lake = store, client_of(store), bucket, BucketLake(folder / "lake")
         self._once = client_of(store, attempts=1)
         self.planned = put(self.client, bucket, BODIES)
 
@@ -150,7 +151,7 @@ def test_what_somebody_asked_for_is_held_even_if_the_restore_dies(deleted: Delet
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("orphan_pipeline.deletion.standing.look", die)
+        patch.setattr("orphan_pipeline.deletion.undo.markers._settled", die)
         with pytest.raises(KeyboardInterrupt):
             deleted.restore(plan=PLAN)
     assert {one.current for one in standing(deleted.client, deleted.bucket).values()} == {one.etag for one in deleted.planned}
@@ -283,3 +284,67 @@ def test_a_marker_of_ours_that_was_left_behind_the_object_goes_too(deleted: Dele
     before = standing(deleted.client, deleted.bucket)
     assert deleted.restore(plan=PLAN) == totals(restored=1, newer=1)
     assert standing(deleted.client, deleted.bucket) == before | {back.key: Standing(current=back.etag, versions=2)}
+
+
+@pytest.mark.parametrize("objects", [1, 30], ids=["asked one by one", "listed"])
+def test_a_delete_that_the_store_does_not_call_current_yet_is_the_applications(deleted: Deleted, objects: int) -> None:
+    """Regression: SeaweedFS lists a marker for a moment before it is the current one; it was taken for one below ours, and the restore
+    failed by it."""
+    planned = put(deleted.client, deleted.bucket, {f"a/x{n:02d}": b"x" for n in range(objects)})
+    key = planned[-1].key
+    tick(deleted)
+    deleted.delete(planned)
+    again = deleted.client.delete_object(Bucket=deleted.bucket, Key=key)["VersionId"]
+    with latest_is(deleted, key, lambda entries: next(entry for entry in entries if entry["VersionId"] != again), looks=1):
+        assert deleted.restore(plan=PLAN) == totals(restored=objects - 1, deleted_again=1)
+    assert standing(deleted.client, deleted.bucket)[key].markers == [again]
+
+
+@pytest.mark.parametrize("objects", [1, 30], ids=["asked one by one", "listed"])
+@pytest.mark.parametrize("looks", [1, 100], ids=["for a moment", "for good"])
+def test_a_newer_object_that_the_store_leaves_behind_the_planned_one_is_told(deleted: Deleted, objects: int, looks: int) -> None:
+    """Regression: SeaweedFS makes the older one current where another is written in the very moment in which our marker goes. `lost` was
+    said of it, or `restored`."""
+    planned = put(deleted.client, deleted.bucket, {f"a/x{n:02d}": b"x" for n in range(objects)})
+    key = planned[-1].key
+    tick(deleted)
+    deleted.delete(planned)
+    client: Any = deleted.client
+
+    def write(params: dict[str, Any], **_: object) -> None:
+        client.meta.events.unregister("before-call.s3.DeleteObjects", write)
+        put(client_of(deleted.store), deleted.bucket, {key: b"newer"})
+
+    client.meta.events.register("before-call.s3.DeleteObjects", write)
+    with latest_is(deleted, key, lambda entries: entries[-1], looks=1 + looks):
+        told = deleted.restore(plan=PLAN)
+        if looks > 1:
+            assert deleted.restore("r2", plan=PLAN) == told, "and each time again"
+    if looks == 1:
+        assert told == totals(restored=objects - 1, newer=1)
+    else:
+        assert told == totals(restored=objects - 1, refused=1)
+        [code] = {line["code"] for file in deleted.lake.restored_parquet() for line in pq.read_table(file).to_pylist() if line["code"]}
+        assert code == "NewerNotCurrent"
+    assert deleted.body(key) == b"newer"
+
+
+@contextmanager
+def latest_is(deleted: Deleted, key: str, which: Callable[[list[Any]], Any], *, looks: int) -> Iterator[None]:
+    """Of this key's markers and versions, newest first, the one that the first `looks` lists of them call the current one."""
+    left = [looks]
+
+    def pretend(parsed: dict[str, Any], **_: object) -> None:
+        entries = [entry for kind in ("DeleteMarkers", "Versions") for entry in parsed.get(kind, []) if entry["Key"] == key]
+        if entries and left[0]:
+            left[0] -= 1
+            chosen = which(entries)
+            for entry in entries:
+                entry["IsLatest"] = entry is chosen
+
+    client: Any = deleted.client
+    client.meta.events.register("after-call.s3.ListObjectVersions", pretend)
+    try:
+        yield
+    finally:
+        client.meta.events.unregister("after-call.s3.ListObjectVersions", pretend)
