@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -27,6 +28,19 @@ def test_a_deaf_child_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with running([sys.executable, "-c", deaf], log=log, cwd=tmp_path, env=dict(os.environ)) as child:
         wait_until("Server", child, log, lambda: "up" in log.read_text())
     assert child.returncode == -9
+
+
+def test_a_child_hears_us_where_a_shell_sent_us_to_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: `make demo KEEP=1 &` was killed outright, and Dagster's processes stayed: they had inherited SIGINT ignored."""
+    monkeypatch.setattr(processes, "_STOP_SECONDS", 5)
+    log = tmp_path / "log"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with running(["/bin/sh", "-c", "echo up; exec sleep 99"], log=log, cwd=tmp_path, env=dict(os.environ)) as child:
+            wait_until("Server", child, log, lambda: "up" in log.read_text())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert child.returncode == -signal.SIGINT
 
 
 def test_an_exception_stops_the_child(tmp_path: Path) -> None:
