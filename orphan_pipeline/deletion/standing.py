@@ -5,7 +5,7 @@ than a page of other keys begin with it (`a` beside a thousand `a-1`), and anoth
 looked at by itself.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from itertools import takewhile
@@ -36,35 +36,30 @@ def _looked_at(client: "S3Client", bucket: str, key: str) -> Current:
 
 
 def _versions_listed(client: "S3Client", bucket: str, keys: Sequence[str]) -> dict[str, Current]:
-    def ask(prefix: str, begin: dict[str, Any]) -> tuple[list[Entry], dict[str, Any]]:
-        page = whole(partial(client.list_object_versions, Bucket=bucket, Prefix=prefix, **begin))
-        entries = [*page.get("Versions", []), *({**marker, "ETag": None} for marker in page.get("DeleteMarkers", []))]
-        next_one = {"KeyMarker": page.get("NextKeyMarker", ""), "VersionIdMarker": page.get("NextVersionIdMarker", "")}
-        return entries, {name: value for name, value in next_one.items() if value} if page["IsTruncated"] else {}
-
     entries: dict[str, list[Entry]] = {}
-    for entry in _over_the_range(ask, keys, "KeyMarker"):
+    for entry in _over_the_range(client, bucket, keys):
         entries.setdefault(entry["Key"], []).append(entry)
     found = {key: _current(own) for key, own in entries.items()}
     return {key: current for key, current in found.items() if current is not None}
 
 
-def _over_the_range(
-    ask: Callable[[str, dict[str, Any]], tuple[list[Entry], dict[str, Any]]], keys: Sequence[str], start: str
-) -> Iterator[Entry]:
-    """The entries of these keys, as long as the pages hold enough of them."""
+def _over_the_range(client: "S3Client", bucket: str, keys: Sequence[str]) -> Iterator[Entry]:
+    """Versions and markers (without an ETag) of these keys, as long as the pages hold enough of them."""
     wanted = frozenset(keys)
     if len(wanted) < FEWEST:
         return
     prefix = _common_prefix(keys[0], keys[-1])
-    begin: dict[str, Any] = {start: keys[0][:-1]} if len(keys[0]) > 1 else {}
+    begin: dict[str, Any] = {"KeyMarker": keys[0][:-1]} if len(keys[0]) > 1 else {}
     last = keys[-1].encode()
     while True:
-        entries, begin = ask(prefix, begin)
+        page = whole(partial(client.list_object_versions, Bucket=bucket, Prefix=prefix, **begin))
+        entries = [*page.get("Versions", []), *({**marker, "ETag": None} for marker in page.get("DeleteMarkers", []))]
         ours = [entry for entry in entries if entry["Key"] in wanted]
         yield from ours
         beyond = any(entry["Key"].encode() > last for entry in entries)
-        if not begin or beyond or len(ours) < FEWEST:
+        next_one = {"KeyMarker": page.get("NextKeyMarker"), "VersionIdMarker": page.get("NextVersionIdMarker")}
+        begin = {name: value for name, value in next_one.items() if value}
+        if not page["IsTruncated"] or not begin or beyond or len(ours) < FEWEST:
             return
 
 

@@ -19,15 +19,15 @@ from orphan_pipeline.errors import Refused
 _LAUNCHER = """
 import ctypes, os, signal, sys
 parent, uid, gid, program = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+# A shell starts what it sends to the background with SIGINT ignored: a child that inherits that is deaf to us, and to the death signal.
+for asked in (signal.SIGINT, signal.SIGQUIT):
+    signal.signal(asked, signal.SIG_DFL)
 if uid >= 0:
     os.setgroups([]); os.setgid(gid); os.setuid(uid)
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, int(signal.SIGINT), 0, 0, 0)
     if os.getppid() != parent:
         sys.exit("the parent is gone")
-# A shell starts what it sends to the background with SIGINT ignored: a child that inherits that is deaf to us, and to the death signal.
-for asked in (signal.SIGINT, signal.SIGQUIT):
-    signal.signal(asked, signal.SIG_DFL)
 os.execv(program[0], program)
 """
 _START_SECONDS = 60.0

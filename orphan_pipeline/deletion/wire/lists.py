@@ -1,7 +1,7 @@
-"""A page of a list (ListObjectVersions, ListObjectsV2) at a quarter of botocore's cost, which is 80 ms of one core for 1,000 records;
-looks for newer objects read two such pages for each chunk (docs/deletion.md). The answer is read here, at botocore's own hook, by
-botocore's own model of it, into what botocore would make of it; keys are decoded by botocore afterwards. Whatever the model does not know,
-or is not written in the plainest way, is left to botocore.
+"""A page of versions (ListObjectVersions) at a quarter of botocore's cost, which is 80 ms of one core for 1,000 records; looks for newer
+objects read two such pages for each chunk (docs/deletion.md). The answer is read here, at botocore's own hook, by botocore's own model of
+it, into what botocore would make of it; keys are decoded by botocore afterwards. Whatever the model does not know, or is not written in the
+plainest way, is left to botocore.
 """
 
 import re
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 OURS = "orphan_pipeline_lists"
-ROOTS = {"ListObjectVersions": "ListVersionsResult", "ListObjectsV2": "ListBucketResult"}
+OPERATION = "ListObjectVersions"
+ROOT = "ListVersionsResult"
 OK = 200
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", re.ASCII)
@@ -42,9 +43,8 @@ class Field:
 
 def quicken_lists(client: "S3Client") -> None:
     events: Any = client.meta.events
-    for operation in ROOTS:
-        # A wildcard in the service's place comes before botocore's own handler, which parses every body to see whether it is an error.
-        events.register(f"before-parse.*.{operation}", _read_answer, unique_id=f"{OURS}-{operation}")
+    # A wildcard in the service's place comes before botocore's own handler, which parses every body to see whether it is an error.
+    events.register(f"before-parse.*.{OPERATION}", _read_answer, unique_id=OURS)
 
 
 def _read_answer(operation_model: Any, response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
@@ -53,7 +53,7 @@ def _read_answer(operation_model: Any, response_dict: dict[str, Any], customized
     found = parsed(response_dict["body"], operation_model)
     if found is not None:
         customized_response_dict.update(found)
-        response_dict["body"] = f"<{ROOTS[operation_model.name]}/>".encode()
+        response_dict["body"] = f"<{ROOT}/>".encode()
 
 
 def parsed(body: bytes, operation_model: Any) -> dict[str, Any] | None:
@@ -61,7 +61,7 @@ def parsed(body: bytes, operation_model: Any) -> dict[str, Any] | None:
     try:
         root = ElementTree.fromstring(body)
         namespace, brace, name = root.tag.rpartition("}")
-        if name != ROOTS[operation_model.name]:
+        if name != ROOT:
             return None
         return _structure(root, len(namespace + brace), fields=_fields(operation_model.output_shape))
     except (ElementTree.ParseError, NotPlain):

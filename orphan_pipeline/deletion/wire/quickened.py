@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 
 def quickened(client: "S3Client") -> "S3Client":
-    """The same client, whose `delete_objects`, `list_object_versions` and `list_objects_v2` take and give what they did before. May be
-    called again."""
+    """The same client, whose `delete_objects` and `list_object_versions` take and give what they did before. May be called again."""
     quicken_deletes(client)
     quicken_lists(client)
     return client

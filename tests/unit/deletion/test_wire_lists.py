@@ -1,4 +1,4 @@
-"""A page of a list that is read here is what botocore makes of it, for every page."""
+"""A page of versions that is read here is what botocore makes of it, for every page."""
 
 from typing import Any
 from urllib.parse import quote_plus
@@ -16,12 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orphan_pipeline.deletion.looking import XML_CANNOT_CARRY
-from orphan_pipeline.deletion.wire.lists import parsed
+from orphan_pipeline.deletion.wire.lists import OPERATION, ROOT, parsed
 from orphan_pipeline.deletion.wire.quickened import quickened
 
 SESSION = Session()
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
-OPERATIONS = {"list_object_versions": "ListVersionsResult", "list_objects_v2": "ListBucketResult"}
 
 
 def client() -> Any:
@@ -33,26 +32,25 @@ def client() -> Any:
 OURS, THEIRS = quickened(client()), client()
 
 
-def answered(subject: Any, operation: str, body: bytes, status: int = 200) -> Any:
+def answered(subject: Any, body: bytes, status: int = 200) -> Any:
     """What the client makes of this answer: a page, or the name of the error that it raises."""
-    name = "ListObjectVersions" if operation == "list_object_versions" else "ListObjectsV2"
 
     def answer(request: Any, **_: Any) -> AWSResponse:
         response = AWSResponse(request.url, status, HTTPHeaders(), None)
         response._content = body  # type: ignore[attr-defined]
         return response
 
-    subject.meta.events.register(f"before-send.s3.{name}", answer, unique_id="answer")
-    subject.meta.events.register(f"needs-retry.s3.{name}", lambda **_: None, unique_id="once")
+    subject.meta.events.register(f"before-send.s3.{OPERATION}", answer, unique_id="answer")
+    subject.meta.events.register(f"needs-retry.s3.{OPERATION}", lambda **_: None, unique_id="once")
     try:
-        found = getattr(subject, operation)(Bucket="bucket")
+        found = subject.list_object_versions(Bucket="bucket")
     except ClientError as error:
         return str(error)
     except (ResponseParserError, ValueError, KeyError, TypeError, AttributeError) as error:
         return type(error).__name__
     finally:
-        subject.meta.events.unregister(f"before-send.s3.{name}", unique_id="answer")
-        subject.meta.events.unregister(f"needs-retry.s3.{name}", unique_id="once")
+        subject.meta.events.unregister(f"before-send.s3.{OPERATION}", unique_id="answer")
+        subject.meta.events.unregister(f"needs-retry.s3.{OPERATION}", unique_id="once")
     return comparable({field: value for field, value in found.items() if field != "ResponseMetadata"})
 
 
@@ -93,7 +91,7 @@ ODD = st.sampled_from(
 )
 PARTS = st.one_of(ODD, st.tuples(FIELDS, TEXT).map(lambda pair: f"<{pair[0]}>{escape(quote_plus(pair[1]))}</{pair[0]}>"))
 # Without a key no store answers; botocore would fail at decoding it.
-RECORDS = st.tuples(st.sampled_from(["Version", "DeleteMarker", "Contents"]), st.lists(PARTS, max_size=6)).map(
+RECORDS = st.tuples(st.sampled_from(["Version", "DeleteMarker", "Strange"]), st.lists(PARTS, max_size=6)).map(
     lambda pair: f"<{pair[0]}><Key>k%2B</Key>{''.join(pair[1])}</{pair[0]}>"
 )
 OF_A_PAGE = st.sampled_from(
@@ -119,23 +117,20 @@ OF_A_PAGE = st.sampled_from(
 
 @settings(max_examples=300, deadline=None)
 @given(
-    operation=st.sampled_from(sorted(OPERATIONS)),
     around=st.lists(OF_A_PAGE, max_size=5),
     records=st.lists(RECORDS, max_size=4),
     namespace=st.sampled_from(["", f" {NAMESPACE}"]),
     cut=st.integers(0, 400),
 )
-def test_a_page_is_what_botocore_makes_of_it(operation: str, around: list[str], records: list[str], namespace: str, cut: int) -> None:
-    root = OPERATIONS[operation]
-    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}{namespace}>{"".join(around + records)}</{root}>'.encode()
+def test_a_page_is_what_botocore_makes_of_it(around: list[str], records: list[str], namespace: str, cut: int) -> None:
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{ROOT}{namespace}>{"".join(around + records)}</{ROOT}>'.encode()
     body = body[: len(body) - cut] if cut < len(body) // 4 else body
-    assert answered(OURS, operation, body) == answered(THEIRS, operation, body)
+    assert answered(OURS, body) == answered(THEIRS, body)
 
 
-def page(operation: str, *records: str) -> bytes:
-    root = OPERATIONS[operation]
+def page(*records: str) -> bytes:
     return (
-        f"<{root} {NAMESPACE}><Name>b</Name><IsTruncated>false</IsTruncated><EncodingType>url</EncodingType>{''.join(records)}</{root}>"
+        f"<{ROOT} {NAMESPACE}><Name>b</Name><IsTruncated>false</IsTruncated><EncodingType>url</EncodingType>{''.join(records)}</{ROOT}>"
     ).encode()
 
 
@@ -146,31 +141,26 @@ RECORD = (
 )
 
 
-@pytest.mark.parametrize(("operation", "record"), [("list_object_versions", "Version"), ("list_objects_v2", "Contents")])
-def test_a_plain_page_is_read_here_and_seen_by_botocore_as_an_empty_one(
-    operation: str, record: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plain_page_is_read_here_and_seen_by_botocore_as_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bytes] = []
     monkeypatch.setattr(handlers, "_looks_like_special_case_error", lambda status, body: seen.append(body))
-    version = "<VersionId>v</VersionId><IsLatest>true</IsLatest>" if record == "Version" else ""
-    body = page(operation, f"<{record}>{RECORD}{version}</{record}>")
-    found = answered(OURS, operation, body)
-    assert seen == [f"<{OPERATIONS[operation]}/>".encode()]
-    assert found == answered(THEIRS, operation, body)
-    [one] = found["Versions" if record == "Version" else "Contents"]
+    body = page(f"<Version>{RECORD}<VersionId>v</VersionId><IsLatest>true</IsLatest></Version>")
+    found = answered(OURS, body)
+    assert seen == [f"<{ROOT}/>".encode()]
+    assert found == answered(THEIRS, body)
+    [one] = found["Versions"]
     assert one["Key"] == "a+"
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(
     ("status", "body"), [(200, b"<Error><Code>SlowDown</Code></Error>"), (503, b"<Error><Code>SlowDown</Code></Error>")]
 )
-def test_an_error_in_place_of_a_page_is_botocores_error(operation: str, status: int, body: bytes) -> None:
-    found = answered(OURS, operation, body, status)
+def test_an_error_in_place_of_a_page_is_botocores_error(status: int, body: bytes) -> None:
+    found = answered(OURS, body, status)
     assert "SlowDown" in str(found)
-    assert found == answered(THEIRS, operation, body, status)
+    assert found == answered(THEIRS, body, status)
 
 
 @pytest.mark.parametrize("body", [b"", b"<ListVersionsResult>", b"<ListBucketResult/>", b"<ListVersionsResult><Version><Key>\x01</Key>"])
 def test_what_is_no_whole_page_is_not_read_here(body: bytes) -> None:
-    assert parsed(body, OURS.meta.service_model.operation_model("ListObjectVersions")) is None
+    assert parsed(body, OURS.meta.service_model.operation_model(OPERATION)) is None
