@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator
 from secrets import token_hex
 
 import pytest
+from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
 from orphan_pipeline.demo.servers import ObjectStore, PostgresServer, running_postgres, running_seaweedfs
 
 MakeBucket = Callable[..., str]
+
+settings.register_profile("however long it takes", deadline=None)  # an example that a busy machine stops for 0.2 s is no failure
+settings.load_profile("however long it takes")
 
 
 @pytest.fixture(autouse=True)
