@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Barrier, Event, Lock
+from threading import Barrier, Event, Lock, Semaphore
 from typing import Any
 
 import pyarrow as pa
@@ -131,23 +131,22 @@ def test_a_canary_that_is_not_what_the_store_said_is_the_last_chunk_of_this_run_
 
 
 def test_when_one_chunk_fails_the_others_come_to_their_outcome_and_none_is_begun(tmp_path: Path) -> None:
-    failed, finishing = Event(), Event()
+    pace, begun = Pace(tmp_path / "pace", ceiling=1e9), Event()
 
     def fail_in_two(chunk: int) -> None:
         if chunk == 1:
-            finishing.wait(SECONDS)
+            begun.set()
+            assert pace.stopping.wait(SECONDS)  # until the run knows of the failure
         if chunk == 2:
-            failed.set()
-            finishing.set()
+            assert begun.wait(SECONDS)
             raise OSError("the disk of the lake is full")
 
     ledger = Ledger(tmp_path / "ledger")
     with pytest.raises(OSError, match="disk of the lake"):
-        run(plan_of(tmp_path / "plan", 30), ledger, Deleting(fail_in_two), concurrency=2)
-    assert failed.is_set()
+        run(plan_of(tmp_path / "plan", 30), ledger, Deleting(fail_in_two), concurrency=2, pace=pace)
     assert {ledger.finished(chunk) for chunk in (0, 1)} == {True}
     assert ledger.unfinished() == [2]
-    assert len(ledger.parquet()) <= 4, "what had begun is finished, nothing else is begun"
+    assert len(ledger.parquet()) == 2, "what had begun is finished, nothing else is begun"
     [end] = ledger.endings()
     assert (end.reason, end.words) == ("failed", "the disk of the lake is full")
     again = Deleting()
@@ -181,14 +180,17 @@ def test_a_worker_that_waits_to_send_again_gives_up_when_another_fails(tmp_path:
 def test_the_kill_switch_stops_before_the_next_chunk(tmp_path: Path, concurrency: int) -> None:
     switch = tmp_path / "STOP"
     limits = Limits(expires_at=NEVER, kill_switch=switch)
-    written = Event()
+    earlier, written = Semaphore(0), Event()
 
     def act(chunk: int) -> None:
-        if chunk == 5:
+        if chunk < 5:
+            earlier.release()
+        elif chunk == 5:
+            assert all(earlier.acquire(timeout=SECONDS) for _ in range(5)), "they have begun, so that they count"
             switch.with_suffix(".new").write_text("wait for Ana")
             switch.with_suffix(".new").replace(switch)  # in one step: another worker may read it at any moment
             written.set()
-        elif chunk > 5:  # the other workers must not run ahead of the one that writes it
+        else:  # the other workers must not run ahead of the one that writes it
             assert written.wait(SECONDS)
 
     deleter = Deleting(act)
