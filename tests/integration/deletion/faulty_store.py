@@ -50,7 +50,8 @@ def is_delete(exchange: Exchange) -> bool:
 
 
 class FaultyStore(ThreadingHTTPServer):
-    """`before(number)`, `after(number)` give the fault of the nth request of the kind (from 0), while it is `armed`."""
+    """`before(number)`, `after(number)` give the fault of the nth request of the kind (from 0), while it is `armed`. `stalling`: set when
+    no more comes to a request than a stall."""
 
     daemon_threads = True
 
@@ -58,6 +59,7 @@ class FaultyStore(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream, self.before, self.after, self.kind = urlsplit(upstream).netloc, before, after, kind
         self.armed, self.spoilt = True, 0
+        self.stalling = threading.Event()
         self._lock = threading.Lock()
 
     @property
@@ -113,6 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, exchange: Exchange) -> None:
         if exchange.stall:
+            self.server.stalling.set()
             self.connection.recv(1)
         if exchange.stall or exchange.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

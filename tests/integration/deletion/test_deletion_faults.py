@@ -8,9 +8,10 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from botocore.config import Config
-from deletion_helpers import Standing, client_of, deleter_of, execute, pace_of, put, recorded, session, standing, write_plan
-from faulty_store import NOTHING, Exchange, Fault, faulty_store
+from botocore.exceptions import ReadTimeoutError
+from botocore.httpsession import URLLib3Session
+from deletion_helpers import Standing, client_of, deleter_of, execute, pace_of, put, recorded, standing, write_plan
+from faulty_store import NOTHING, Exchange, Fault, FaultyStore, faulty_store
 
 from orphan_pipeline.deletion.deleter import VersionedDeleter
 from orphan_pipeline.deletion.ledger import Ledger, Planned
@@ -29,16 +30,23 @@ def hardly_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pace, "wait", lambda pace, seconds: pace.stopping.wait(min(seconds, 0.01)))
 
 
-def impatient(store: ObjectStore, endpoint: str) -> Any:
-    """Sends once and waits a second for the answer."""
-    return session().client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id=store.access_key_id,
-        aws_secret_access_key=store.secret_access_key,
-        region_name=store.region,
-        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, read_timeout=1, proxies={}),
-    )
+def impatient(store: ObjectStore, proxy: FaultyStore, stalls: Callable[[int], bool]) -> Any:
+    """Sends once, one request after the other, and waits a second where no answer will come, but for every other as long as it takes."""
+    client: Any = client_of(store, attempts=1, endpoint=proxy.endpoint)
+    brief = URLLib3Session(timeout=1)
+
+    def give_up(request: Any, **_: Any) -> Any:
+        if not stalls(proxy.spoilt):
+            return None
+        proxy.stalling.clear()
+        try:
+            return brief.send(request)
+        except ReadTimeoutError:
+            assert proxy.stalling.wait(60), "a slow store is no stall: what it was to do before, it has done"
+            raise
+
+    client.meta.events.register("before-send.s3.*", give_up)
+    return client
 
 
 def slow_down(exchange: Exchange) -> None:
@@ -143,7 +151,8 @@ def test_each_fault_in_turn_and_then_all_of_them(seaweedfs: ObjectStore, make_bu
 
     before, after = (every_second, unspoilt) if when == "before" else (unspoilt, every_second)
     with faulty_store(seaweedfs.endpoint, before=before, after=after) as store:
-        deleter = VersionedDeleter(client=client, once=impatient(seaweedfs, store.endpoint), bucket=bucket, pace=pace_of(bucket))
+        once = impatient(seaweedfs, store, lambda number: every_second(number) is time_out)
+        deleter = VersionedDeleter(client=client, once=once, bucket=bucket, pace=pace_of(bucket))
         ledger = Ledger(tmp_path / "ledger")
         ended = execute(write_plan(tmp_path / "plan", planned, canary=2, chunk=4), ledger, deleter, concurrency=1)
     assert (ended.reason, ended.keys) == ("completed", len(keys))
