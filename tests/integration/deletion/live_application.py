@@ -29,6 +29,9 @@ HELD = "-held"
 LONGEST_USE = 40
 """So many deeds of one thread later at most, what is let go again is let go."""
 
+LAG = 2
+"""Chunks by which it may be late where a run waits for it."""
+
 FILLER = 20_000
 """Rows of others, so that PostgreSQL finds an index worth its while."""
 
@@ -80,6 +83,7 @@ class Application:
     markers: dict[str, str] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     in_use_since: dict[str, float] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
     failures: list[BaseException] = field(default_factory=list)
 
     def do(self, deed: Deed, key: str, connection: psycopg.Connection) -> None:
@@ -94,6 +98,7 @@ class Application:
             connection.execute("INSERT INTO documents (data) VALUES (%s)", [document_of(key)])
             if deed != "referenced and let go":
                 self.in_use_since[key] = elapsed()
+        self.done.add(key)
 
     def work(self, deeds: Sequence[tuple[str, Deed]], may_go_on: Callable[[str], None]) -> None:
         """In a thread of its own; `may_go_on` returns when the deed about this key is due."""
@@ -211,11 +216,14 @@ class Live:
     begun: Callable[[], int]
     """How many chunks."""
     over: Event = field(default_factory=Event)
+    due: dict[str, float] = field(default_factory=dict)
+    """How many chunks are begun before it is done, of each key that is not left to chance."""
     _threads: list[Thread] = field(default_factory=list)
 
     def start(self, random: Random, *, threads: int = 3, spread: float = 1.5) -> None:
         last = max(self.chunk_of.values())
-        due = {key: min(last, max(0.0, chunk + random.gauss(0, spread))) for key, chunk in self.chunk_of.items()}
+        due = {key: min(last, max(0.0, chunk + random.gauss(0, spread))) for key, chunk in self.chunk_of.items()} | self.due
+        self.due = {key: due[key] for key, deed in self.deeds.items() if deed != "nothing"}
         order = sorted((key for key, deed in self.deeds.items() if deed != "nothing"), key=due.__getitem__)
 
         def may_go_on(key: str) -> None:
@@ -227,12 +235,38 @@ class Live:
             self._threads.append(Thread(target=self.application.work, args=(mine, may_go_on)))
             self._threads[-1].start()
 
+    def catch_up(self) -> None:
+        """Returns when it has done all that was due some chunks ago."""
+        long_due = {key for key, due in self.due.items() if due <= self.begun() - LAG}
+        while not (long_due <= self.application.done or self.application.failures):
+            self.over.wait(0.004)
+
     def end(self) -> None:
         """Returns when it has done all that it was to do."""
         self.over.set()
         for thread in self._threads:
             thread.join()
         assert not self.application.failures
+
+
+@dataclass(frozen=True)
+class InStep:
+    """A guard that has the run wait for an application that a slow machine leaves behind: else the two would hardly meet."""
+
+    live: Live
+
+    def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        self.live.catch_up()
+        return {}
+
+    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        return {}
+
+    def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
+        """Nothing to do."""
+
+    def finish(self) -> None:
+        self.live.catch_up()
 
 
 def judge(

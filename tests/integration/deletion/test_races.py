@@ -13,7 +13,7 @@ from typing import Literal
 
 import pytest
 from deletion_helpers import NEVER, client_of, deleter_of, plan_named, put, recorded, standing, write_plan
-from live_application import DEEDS, Application, Deed, Live, answers_of, judge, make_table, spy
+from live_application import DEEDS, LAG, Application, Deed, InStep, Live, answers_of, judge, make_table, spy
 from quarantine_helpers import PLAN, quarantine_deleter
 
 from orphan_pipeline.deletion.execute import Deleter, chunks_of, execute_plan
@@ -70,8 +70,11 @@ def test_races(
     spy(monkeypatch.setattr, journal.append)
     application = Application(client, bucket, database_url, bodies)
     deeds: dict[str, Deed] = {one.key: random.choice(DEEDS) for one in planned}
+    held_for_certain, back_for_certain = planned[0].key, planned[1].key
+    deeds |= dict.fromkeys((held_for_certain, back_for_certain), "referenced")
     chunk_of = {one.key: number for number, chunk in chunks_of(plan) for one in chunk}
     live = Live(application, chunk_of, deeds, lambda: sum('"at"' in line[:7] for line in journal))
+    live.due |= {held_for_certain: -LAG, back_for_certain: 2}  # before the first question, and after the canary has gone
     deleter: Deleter = quarantine_deleter(seaweedfs, bucket, quarantine) if quarantine else deleter_of(seaweedfs, bucket)
     with (
         Asker(databases={"app": DatabaseUnderCut(url=database_url)}, sources=[SOURCE], spill_under=tmp_path, by=by) as asker,
@@ -100,7 +103,7 @@ def test_races(
                 keys=races,
                 limits=Limits(expires_at=NEVER),
                 report=print,
-                guards=[recheck, late],
+                guards=[InStep(live), recheck, late],
                 newer=newer,
                 concurrency=3,
             )
