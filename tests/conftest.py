@@ -1,9 +1,12 @@
 """The real servers that tests share, one of each a session (or a pytest-xdist worker), started by the first test that
 asks for it."""
 
+import fcntl
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from secrets import token_hex
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
@@ -12,6 +15,7 @@ from moto.server import ThreadedMotoServer
 from orphan_pipeline.demo.servers import ObjectStore, PostgresServer, running_postgres, running_seaweedfs
 
 MakeBucket = Callable[..., str]
+Server = TypeVar("Server")
 
 settings.register_profile("however long it takes", deadline=None)  # an example that a busy machine stops for 0.2 s is no failure
 settings.load_profile("however long it takes")
@@ -24,15 +28,25 @@ def _terminable() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@contextmanager
+def started_alone(server: AbstractContextManager[Server], folders: pytest.TempPathFactory) -> Iterator[Server]:
+    """One worker starts a server at a time: before it listens, another would take its ports for free."""
+    with (folders.getbasetemp().parent / "starting.lock").open("a") as lock, ExitStack() as running:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        started = running.enter_context(server)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        yield started
+
+
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    with running_seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as store:
+    with started_alone(running_seaweedfs(tmp_path_factory.mktemp("seaweedfs")), tmp_path_factory) as store:
         yield store
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with running_postgres(tmp_path_factory.mktemp("postgres")) as server:
+    with started_alone(running_postgres(tmp_path_factory.mktemp("postgres")), tmp_path_factory) as server:
         yield server
 
 
