@@ -57,8 +57,8 @@ class Application:
         return Asked(in_use=dict.fromkeys(in_use, "documents"), began=self.seconds, seconds=0.0)
 
     def time_passes(self) -> None:
+        self.uses.add(TAKEN)  # first: as soon as time has passed, the request of another key may ask
         self.seconds += MAX_AGE.total_seconds()
-        self.uses.add(TAKEN)
 
 
 @pytest.fixture
