@@ -28,6 +28,7 @@ from orphan_pipeline.deletion.ledger import LEFT_STANDING, Planned
 from orphan_pipeline.deletion.quarantine.place import Quarantine
 from orphan_pipeline.deletion.sending import is_unanswered
 from orphan_pipeline.deletion.undo.markers import OVERLOOKED
+from orphan_pipeline.deletion.undo.unfinished import settle_unfinished
 from orphan_pipeline.demo.servers import ObjectStore
 
 KILLS = int(os.environ.get("ORPHAN_PIPELINE_KILLS", "8"))
@@ -233,13 +234,15 @@ def those(swept: Swept, keys: set[str]) -> dict[str, Standing]:
 
 def bring_back_by_hand(swept: Swept, application: Application, finished: set[int]) -> int:
     """Of an `unknown` marker nobody knows whether it is the application's: if the key is in use, the run is refused and says how it is
-    brought back. That is done here, as an operator would; a chunk that the refused run left is settled by that, and may hold more of them,
+    brought back. That is done here, as an operator would; a chunk that the refused run left is settled before, and may hold more of them,
     which the after-check would name. How many there were."""
     if swept.failure.exists():
         said = swept.failure.read_text()
         assert "could not be brought back (unknown): orphan-pipeline restore --key" in said, said
         unknown = [line["key"] for line in recorded(swept.ledger) if line["outcome"] == "unknown"]
         assert any(repr(key) in said for key in unknown), said
+        with swept.ledger.exclusively():  # not left to the next restore: the application may have let go of the only key to bring back
+            settle_unfinished(swept.client, swept.bucket, lake=swept.lake, ledger=swept.ledger, report=print)
     else:
         assert len(recorded(swept.ledger)) == len(swept.planned), "every key of the plan has a line"
     done: set[str] = set()
