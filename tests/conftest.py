@@ -6,11 +6,17 @@ from collections.abc import Callable, Iterator
 from secrets import token_hex
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from moto.server import ThreadedMotoServer
 
 from orphan_pipeline.demo.servers import ObjectStore, PostgresServer, running_postgres, running_seaweedfs
 
 MakeBucket = Callable[..., str]
+
+# How long an example takes says how busy the machine is: Hypothesis fails at 200 ms, and where ten take a second to be made.
+hypothesis_settings.register_profile("any machine", hypothesis_settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)
