@@ -23,11 +23,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgres
 @pytest.fixture(scope="module")
 def shared(make_world: MakeWorld, servers: tuple[PostgresServer, PostgresServer], tmp_path_factory: pytest.TempPathFactory) -> World:
     world = make_world(tmp_path_factory.mktemp("check-databases"), servers[0].url("replicated"), baseline=False)
-    world.settings["databases"]["app"] = {
-        "url": {"env": "WORLD_DATABASE_URL"},
-        "replica": {"env": "WORLD_REPLICA_URL"},
-        "replica_wait": "2s",
-    }
+    world.settings["databases"]["app"] = {"url": {"env": "WORLD_DATABASE_URL"}, "replica": {"env": "WORLD_REPLICA_URL"}}
     world.change()
     return world
 

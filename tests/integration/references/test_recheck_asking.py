@@ -183,7 +183,7 @@ DOCUMENT = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(documents=st.lists(DOCUMENT, max_size=5), keys=st.sets(TEXT, min_size=1, max_size=8))
 def test_every_form_of_a_condition_finds_what_a_pass_finds(
     app: Any, source: Source, tmp_path: Path, documents: list[dict[str, Any]], keys: set[str]

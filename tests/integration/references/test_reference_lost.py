@@ -62,6 +62,7 @@ def test_one_connection_of_several(
         "INSERT INTO documents SELECT n, jsonb_build_array('k' || n), 'k' || n FROM generate_series(1, 4000) AS n",
     )
     one = source("$[*]", where=AT_THE_GATE) if way == "windows" else source(column="key", where=AT_THE_GATE)
+    until(lambda: not asked_of(app, OURS))  # who has hung up is there until the server hears of it
     with ThreadPoolExecutor(1) as pool, gate(app):
         taken = pool.submit(take, one)
         until(lambda: taken.done() or asked_of(app, WAITING) == [READ_AT_ONCE])

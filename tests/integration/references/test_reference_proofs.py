@@ -29,7 +29,7 @@ SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "40"))
 SLOWER_SNAPSHOTS = int(os.environ.get("ORPHAN_PIPELINE_SNAPSHOTS", "10"))
 SEED = int(os.environ.get("ORPHAN_PIPELINE_SEED", "4"))
 LATEST = 5000
-"""Of rows that move on for ever, so many are looked for; as many more are kept meanwhile."""
+"""Of rows that move on for ever, so many are looked for; those before them go."""
 
 MOVES = 20
 """So many there and back in one sweep: they take about as long as it does."""
@@ -93,24 +93,29 @@ def keys(source: ReferenceSettings, frozen: Cut) -> set[str]:
 
 
 @contextmanager
-def meanwhile(work: Callable[[int], None]) -> Iterator[None]:
-    """Calls `work` with 0, 1, 2, … in another thread for as long as the body runs; it must have got somewhere."""
-    enough = threading.Event()
+def meanwhile(work: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
+    """Calls `work` with 0, 1, 2, … in another thread for as long as the body runs; it must have got somewhere. What is given waits until
+    it has done so many, or failed: on a slow machine the body is not to be over before."""
+    enough, worked = threading.Event(), [0]
 
-    def run() -> int:
-        n = 0
+    def run() -> None:
         while not enough.is_set():
-            work(n)
-            n += 1
-        return n
+            work(worked[0])
+            worked[0] += 1
 
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(run)
+
+        def has_done(wanted: int) -> None:
+            while worked[0] < wanted and not done.done():
+                threading.Event().wait(0.01)
+
         try:
-            yield
+            yield has_done
         finally:
             enough.set()
-        assert done.result(timeout=60) > 5
+        done.result(timeout=60)
+        assert worked[0] > 5
 
 
 def test_rows_that_move_between_tables_are_never_missing(app: Database, source: Source, asked: Asked) -> None:
@@ -120,17 +125,24 @@ def test_rows_that_move_between_tables_are_never_missing(app: Database, source: 
     begins = threading.Event()
     with psycopg.connect(app.url, autocommit=True) as session:
 
+        def rest() -> None:
+            """Or the tables grow faster than they are read."""
+            session.execute("VACUUM documents, history")
+            begins.clear()
+            begins.wait(timeout=5)
+
         def move(n: int) -> None:
             session.execute(MOVE.format("documents", "history").encode(), (n % 3,))
+            if n % (2 * MOVES) == MOVES - 1:  # every other time in between: whoever comes late finds other sizes too
+                rest()
             session.execute(MOVE.format("history", "documents").encode(), ((n + 1) % 3,))
-            if n % MOVES == MOVES - 1:  # or the tables grow faster than they are read
-                session.execute("VACUUM documents, history")
-                begins.clear()
-                begins.wait(timeout=5)
+            if n % (2 * MOVES) == 2 * MOVES - 1:
+                rest()
 
-        with meanwhile(move):
+        with meanwhile(move) as has_moved:
             sizes, sweeps = set(), Sweeps(asked)
-            for _ in range(SNAPSHOTS):
+            for n in range(SNAPSHOTS):
+                has_moved(min(n, MOVES // 2))
                 begins.set()
                 in_live, in_history = sweeps.take({"app": app.url}, live, history)
                 assert in_live | in_history == ALL
@@ -152,7 +164,7 @@ def test_rows_that_move_to_another_database_are_never_missing(app: Database, dat
         for database in (app, other):
             database.run("CREATE TABLE documents (id int PRIMARY KEY, data jsonb)")
         live, archive = source("$[*]"), source("$[*]", name="archive", database="other")
-        born = [0]
+        born, looked_for_from = [0], [0]
 
         def move(n: int) -> None:
             one.execute("INSERT INTO documents VALUES (%s, jsonb_build_array('k' || %s::int))", (n, n))
@@ -160,13 +172,16 @@ def test_rows_that_move_to_another_database_are_never_missing(app: Database, dat
             if n >= 20:
                 two.execute("INSERT INTO documents VALUES (%s, jsonb_build_array('k' || %s::int))", (n - 20, n - 20))
                 one.execute("DELETE FROM documents WHERE id = %s", (n - 20,))
-            if n >= 2 * LATEST:  # or each snapshot would take longer than the one before
-                two.execute("DELETE FROM documents WHERE id = %s", (n - 2 * LATEST,))
+            if n % 100 == 0:  # or each snapshot would take longer than the one before
+                two.execute("DELETE FROM documents WHERE id < %s", (looked_for_from[0],))
 
         sweeps = Sweeps(asked)
-        with meanwhile(move):
-            for _ in range(SLOWER_SNAPSHOTS):
-                expected = {f"k{n}" for n in range(max(0, born[0] - LATEST), born[0])}
+        with meanwhile(move) as has_moved:
+            for n in range(SLOWER_SNAPSHOTS):
+                has_moved(20 + 3 * n)
+                latest = born[0]
+                looked_for_from[0] = max(0, latest - LATEST)
+                expected = {f"k{n}" for n in range(looked_for_from[0], latest)}
                 in_live, in_archive = sweeps.take({"app": app.url, "other": database_url}, live, archive)
                 assert in_live | in_archive >= expected
     print(f"\nrows move to another database: {sweeps}")
@@ -190,10 +205,11 @@ MIGRATIONS = [
 
 def test_migrations_at_random_moments(app: Database, source: Source, asked: Asked) -> None:
     table_of(app, "documents", ROWS)
-    chance = random.Random(SEED)
+    chance, turns = random.Random(SEED), threading.Semaphore(0)
     with psycopg.connect(app.url) as session:
 
         def migrate(n: int) -> None:
+            turns.acquire(timeout=5)
             statements = chance.choice(MIGRATIONS)
             session.autocommit = statements[0].startswith("VACUUM")
             for statement in statements:
@@ -205,11 +221,14 @@ def test_migrations_at_random_moments(app: Database, source: Source, asked: Aske
             threading.Event().wait(chance.random() * chance.choice([0.01, 0.2]))
 
         sweeps = Sweeps(asked)
-        with meanwhile(migrate):
+        with meanwhile(migrate) as has_migrated:
             for n in range(20 * SLOWER_SNAPSHOTS):
-                if n >= SLOWER_SNAPSHOTS and sweeps.by_two:
+                if n >= SLOWER_SNAPSHOTS and sweeps.by_two and sweeps.complete > len(sweeps.refused):
                     break
+                has_migrated(n)
+                turns.release(2)  # or a sweep that takes long would meet so many that none is complete
                 sweeps.take_whole_or_refuse(app.url, source("$[*]"))
+            turns.release()
         print(f"\nmigrations, seed {SEED}: {sweeps}")
     assert sweeps.by_two
     assert sweeps.complete > len(sweeps.refused), "a proof of completeness needs sweeps that are complete"
@@ -236,10 +255,11 @@ def test_row_level_security_that_comes_and_goes(app: Database, reader: str, allo
             threading.Event().wait(chance.random() * at_most)
 
         sweeps = Sweeps(asked)
-        with meanwhile(switch):
+        with meanwhile(switch) as has_switched:
             for n in range(20 * SLOWER_SNAPSHOTS):
                 if n >= SLOWER_SNAPSHOTS and sweeps.by_two and sweeps.refused:
                     break
+                has_switched(n)
                 sweeps.take_whole_or_refuse(reader, source("$[*]"))
         print(f"\nrow-level security, seed {SEED}: {sweeps}")
     assert sweeps.by_two

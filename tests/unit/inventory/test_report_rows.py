@@ -64,7 +64,7 @@ def test_awkward_keys_are_exact(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(keys=st.lists(KEYS, min_size=1, max_size=20), size=st.integers(0, 5 * 2**40))
 def test_any_key_is_exact(tmp_path: Path, form: str, keys: list[str], size: int) -> None:
     versions = [Version(key=key, size=size) for key in keys]

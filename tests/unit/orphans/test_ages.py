@@ -31,7 +31,7 @@ def band_of(modified: datetime) -> str:
     return next(band.name for band in BANDS if band.days is None or age < timedelta(days=band.days))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(objects, max_size=12))
 def test_a_plain_loop_counts_the_same(tmp_path_factory: pytest.TempPathFactory, found: list[tuple[str, timedelta, int, str, bool]]) -> None:
     lake = BucketLake(tmp_path_factory.mktemp("ages"))

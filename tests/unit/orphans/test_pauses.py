@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sweep_files import DATABASES, NOON, bucket_settings, publish
+from sweep_files import DATABASES, DAY, NOON, bucket_settings, publish
 
 from orphan_pipeline.deletion.authorise import Authorised, authorise
 from orphan_pipeline.deletion.execute import Pretending, execute_plan
@@ -56,7 +56,7 @@ def bring_back(lake: BucketLake, *keys: str, hours: int, outcome: str = "restore
 
 
 def ask(lake: BucketLake) -> Authorised | None:
-    return authorise(lake, "a/", digest=None, settings=SETTINGS, databases=DATABASES, now=datetime.now(UTC))
+    return authorise(lake, "a/", digest=None, settings=SETTINGS, databases=DATABASES, now=NOON + DAY)
 
 
 def deleted(lake: BucketLake) -> Manifest:
@@ -114,7 +114,7 @@ def test_an_older_plan_that_has_begun_is_paused_too(lake: BucketLake) -> None:
     first = deleted(lake)
     sweep(lake, "s2", 2, orphans=["a/3"], gone=["a/1"])
     with pytest.raises(Refused, match="deletion is paused since"):
-        authorise(lake, "a/", digest=first.plans["a/"].digest, settings=SETTINGS, databases=DATABASES, now=datetime.now(UTC))
+        authorise(lake, "a/", digest=first.plans["a/"].digest, settings=SETTINGS, databases=DATABASES, now=NOON + DAY)
 
 
 def test_a_later_sweep_that_misses_nothing_does_not_lift_the_pause(lake: BucketLake) -> None:

@@ -78,7 +78,7 @@ def test_doing_it_again_changes_nothing(lake: BucketLake) -> None:
 
 def test_plans_that_have_not_expired_stay_begun_or_not(lake: BucketLake) -> None:
     made = sweeps(lake, 5, orphans=["a/1"])
-    keep(lake, now=made[-1].published_at)
+    keep(lake, now=made[0].expires_at - timedelta(microseconds=1))
     assert whole(lake) == [manifest.sweep_id for manifest in made]
     keep(lake, now=made[-1].expires_at)
     assert whole(lake) == ["s03", "s04"]
