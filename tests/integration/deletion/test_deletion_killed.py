@@ -266,7 +266,7 @@ def test_restore_killed_at_random_moments(mode: str, rounds: Callable[[str, Kill
     with capsys.disabled():
         kills = f"{tally.kills} kills in {tally.rounds} rounds, {tally.in_chunks} when part was back"
         print(f"\nrestore, {mode}: {kills}, {tally.hidden} hidden, seed {SEED}")
-    assert tally.in_chunks > 0
+    assert KILLS < 40 or tally.in_chunks > 0, "three in four are: of a few, all may come before the first is back, or after the last"
 
 
 def kill_restore(swept: Swept, processes: ForkServerContext, random: Random, tally: Tally, *, versioned: bool) -> None:
@@ -281,13 +281,13 @@ def kill_restore(swept: Swept, processes: ForkServerContext, random: Random, tal
     live = Live(application, swept.chunk_of, deeds, lambda: len(list(restores.glob("*/*.parquet"))))
     if not versioned:
         live.over.set()
-    kills = 0
+    kills, stood = 0, those_standing(swept)
     with at_work(live, random):
         if not versioned:
             live.end()
         while killed(processes, real_run.restore, swept, f"restore-{kills}", random=random, kills=kills):
             kills += 1
-            tally.in_chunks += 0 < len(those_back(swept)) < len(swept.planned)
+            tally.in_chunks += 0 < len(those_standing(swept) - stood) < len(swept.planned) - len(stood)
     tally.kills += kills
     found = standing(client, swept.bucket)
     told = {line["key"] for file in swept.lake.restored_parquet() for line in pq.read_table(file).to_pylist() if line["code"] == OVERLOOKED}
@@ -320,6 +320,7 @@ def assert_the_lease_is_free(swept: Swept, found: dict[str, Standing]) -> None:
         lease.check()
 
 
-def those_back(swept: Swept) -> list[str]:
+def those_standing(swept: Swept) -> set[str]:
+    """Of the planned objects; what was held back has never gone."""
     found = standing(client_of(swept.store), swept.bucket)
-    return [one.key for one in swept.planned if found.get(one.key, Standing()).current == one.etag]
+    return {one.key for one in swept.planned if found.get(one.key, Standing()).current == one.etag}
