@@ -4,7 +4,7 @@ asks for it."""
 import fcntl
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from secrets import token_hex
 from typing import TypeVar
 
@@ -32,11 +32,11 @@ def _terminable() -> None:
 @contextmanager
 def started_alone(server: AbstractContextManager[Server], folders: pytest.TempPathFactory) -> Iterator[Server]:
     """One worker starts a server at a time: before it listens, another would take its ports for free."""
-    with (folders.getbasetemp().parent / "starting.lock").open("a") as lock, ExitStack() as running:
+    with (folders.getbasetemp().parent / "starting.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        started = running.enter_context(server)
-        fcntl.flock(lock, fcntl.LOCK_UN)
-        yield started
+        with server as started:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            yield started
 
 
 @pytest.fixture(scope="session")

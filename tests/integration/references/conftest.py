@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from threading import Barrier
+from threading import Barrier, Event
+from time import monotonic
 
 import psycopg
 import pyarrow.parquet as pq
@@ -20,6 +21,8 @@ from orphan_pipeline.references.snapshot import PART, ReferenceFigures, snapshot
 from orphan_pipeline.references.transport import windows
 from orphan_pipeline.settings.model import ReferenceSettings
 
+OURS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'orphan_pipeline' AND datname = current_database() ORDER BY backend_start"
+SECONDS = 60
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -33,6 +36,17 @@ class Database:
     def run(self, *statements: str) -> None:
         for statement in statements:
             self.admin.execute(sql.SQL(statement))
+
+    def ours(self) -> list[int]:
+        """Backends of our own sessions, the oldest first. One that has hung up is there until the server hears of it."""
+        return [int(pid) for (pid,) in self.admin.execute(OURS).fetchall()]
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = monotonic() + SECONDS
+    while not holds():
+        assert monotonic() < end
+        Event().wait(0.01)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from orphan_pipeline.errors import Refused
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
 from orphan_pipeline.references.extract import prepare
 from orphan_pipeline.settings.model import ReferenceSettings
-from references.conftest import Database, Take
+from references.conftest import Database, Take, until
 
 Source = Callable[..., ReferenceSettings]
 Allow = Callable[[str], None]
@@ -33,15 +33,6 @@ def table_of(app: Database, rows: int, name: str = "documents") -> None:
         f"CREATE TABLE {name} (id int PRIMARY KEY, data jsonb)",
         f"INSERT INTO {name} SELECT n, jsonb_build_array('k' || n) FROM generate_series(1, {rows}) AS n",
     )
-
-
-def sessions(app: Database) -> int:
-    """How many of ours there are. One that has hung up is there until the server hears of it."""
-    row = app.admin.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'orphan_pipeline' AND datname = current_database()"
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def waiting(app: Database) -> bool:
@@ -152,10 +143,9 @@ def test_a_lock_that_does_not_come_in_time(app: Database, take: Take, source: So
 def test_no_lock_is_held_while_another_is_awaited_by_another_session(app: Database, source: Source) -> None:
     """The cut of one database is one session: a migration that queues behind it can never stand between two of ours."""
     table_of(app, 1)
-    while sessions(app):  # the server has not heard that the test before has hung up
-        continue
+    until(lambda: not app.ours())  # the server has not heard that the test before has hung up
     with open_cut({"app": DatabaseUnderCut(url=app.url)}, [source("$[*]"), source("$[*]", name="again")]):
-        assert sessions(app) == 1
+        assert len(app.ours()) == 1
 
 
 def test_all_databases_are_frozen_before_any_is_read(app: Database, postgres: PostgresServer, database_url: str, source: Source) -> None:

@@ -1,29 +1,25 @@
 """One of several connections that read a table is lost or cancelled in the middle: no snapshot, one line with the source's name, and none
 of the others goes on."""
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from time import monotonic
 
 import psycopg
 import pytest
 
 from orphan_pipeline.errors import Refused
 from orphan_pipeline.settings.model import ReferenceSettings
-from references.conftest import Asked, Database, Take
+from references.conftest import SECONDS, Asked, Database, Take, until
 
 Source = Callable[..., ReferenceSettings]
 
 GATE = 7
 READ_AT_ONCE = 3
-SECONDS = 60
 
 # The first half is read; whoever comes to a row of the second stands at the gate, in the middle of its statement.
 AT_THE_GATE = f"id <= 2000 OR pg_advisory_xact_lock_shared({GATE}) IS NOT NULL"
 
-OURS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'orphan_pipeline' AND datname = current_database() ORDER BY backend_start"
 WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
@@ -32,13 +28,6 @@ def gate(app: Database) -> Iterator[None]:
     with psycopg.connect(app.url, autocommit=True) as keeper:
         keeper.execute("SELECT pg_advisory_lock(%s)", (GATE,))
         yield
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = monotonic() + SECONDS
-    while not holds():
-        assert monotonic() < end
-        threading.Event().wait(0.01)
 
 
 def asked_of(app: Database, statement: str) -> list[int]:
@@ -62,11 +51,11 @@ def test_one_connection_of_several(
         "INSERT INTO documents SELECT n, jsonb_build_array('k' || n), 'k' || n FROM generate_series(1, 4000) AS n",
     )
     one = source("$[*]", where=AT_THE_GATE) if way == "windows" else source(column="key", where=AT_THE_GATE)
-    until(lambda: not asked_of(app, OURS))  # who has hung up is there until the server hears of it
+    until(lambda: not app.ours())  # who has hung up is there until the server hears of it
     with ThreadPoolExecutor(1) as pool, gate(app):
         taken = pool.submit(take, one)
         until(lambda: taken.done() or asked_of(app, WAITING) == [READ_AT_ONCE])
-        ours = asked_of(app, OURS)
+        ours = app.ours()
         assert len(ours) == READ_AT_ONCE
         if way == "windows":
             assert small_windows.by.keys() == {*ours}
@@ -75,7 +64,7 @@ def test_one_connection_of_several(
         with pytest.raises(Refused) as refused:
             taken.result(timeout=SECONDS)
         # The gate is still closed: whoever stood there was cancelled.
-        until(lambda: not asked_of(app, OURS))
+        until(lambda: not app.ours())
     assert str(refused.value) == f"source documents in database app: {said}"
 
 

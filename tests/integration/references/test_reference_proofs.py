@@ -20,7 +20,7 @@ from orphan_pipeline.references import cut
 from orphan_pipeline.references.cut import Cut, DatabaseUnderCut, Limits, open_cut
 from orphan_pipeline.references.read import read_keys
 from orphan_pipeline.settings.model import ReferenceSettings
-from references.conftest import Asked, Database
+from references.conftest import Asked, Database, until
 
 Source = Callable[..., ReferenceSettings]
 Allow = Callable[[str], None]
@@ -107,8 +107,7 @@ def meanwhile(work: Callable[[int], None]) -> Iterator[Callable[[int], None]]:
         done = pool.submit(run)
 
         def has_done(wanted: int) -> None:
-            while worked[0] < wanted and not done.done():
-                threading.Event().wait(0.01)
+            until(lambda: worked[0] >= wanted or done.done())
 
         try:
             yield has_done
