@@ -70,6 +70,22 @@ class Restorable:
         )
 
 
+class NothingHeld:
+    """A guard that lets everything go."""
+
+    def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        return {}
+
+    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
+        return {}
+
+    def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
+        """Nothing to do."""
+
+    def finish(self) -> None:
+        """Nothing to do."""
+
+
 def client_of(store: ObjectStore, *, attempts: int = 5, endpoint: str | None = None) -> "S3Client":
     return session().client(
         "s3",

@@ -10,7 +10,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import psycopg
-from deletion_helpers import Standing
+from deletion_helpers import NothingHeld, Standing
 
 from orphan_pipeline.deletion.ledger import GONE, Answer, Planned
 from orphan_pipeline.deletion.recheck.guard import Recheck
@@ -250,7 +250,7 @@ class Live:
 
 
 @dataclass(frozen=True)
-class InStep:
+class InStep(NothingHeld):
     """A guard that has the run wait for an application that a slow machine leaves behind: else the two would hardly meet."""
 
     live: Live
@@ -258,12 +258,6 @@ class InStep:
     def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
         self.live.catch_up()
         return {}
-
-    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
-        return {}
-
-    def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
-        """Nothing to do."""
 
     def finish(self) -> None:
         self.live.catch_up()

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from deletion_helpers import client_of, deleter_of, pace_of, put, recorded, standing, write_plan
+from deletion_helpers import NothingHeld, client_of, deleter_of, pace_of, put, recorded, standing, write_plan
 from faulty_store import NOTHING, Exchange, Fault, faulty_store
 from quarantine_helpers import PLAN, execute_into
 
@@ -151,10 +151,7 @@ def test_without_the_lease_no_request_goes_out(
 ) -> None:
     """Lost while the store was busy, or while copies were made."""
 
-    class Lease:
-        def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
-            return {}
-
+    class Lease(NothingHeld):
         def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
             if application.uses:
                 raise Refused("the lease is lost")
@@ -162,9 +159,6 @@ def test_without_the_lease_no_request_goes_out(
 
         def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
             pytest.fail("the chunk has an outcome")
-
-        def finish(self) -> None:
-            """Nothing is left."""
 
     bucket = Bucket(seaweedfs, make_bucket(seaweedfs, versioned=mode != "permanent"), application)
     client = client_of(seaweedfs)

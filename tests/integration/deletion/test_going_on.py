@@ -11,6 +11,7 @@ import pytest
 import real_run
 from deletion_helpers import (
     SEEN,
+    NothingHeld,
     Restorable,
     client_of,
     delete_now,
@@ -150,7 +151,7 @@ def test_a_look_without_an_answer_takes_no_other_answer_along(seaweedfs: ObjectS
     assert answer == Answer("changed", code="PreconditionFailed")
 
 
-class Holds:
+class Holds(NothingHeld):
     """From the beginning of its chunk, or right before its request."""
 
     def __init__(self, key: str, when: str) -> None:
@@ -161,12 +162,6 @@ class Holds:
 
     def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
         return {one.key: NEEDED for one in planned if one.key == self.key}
-
-    def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
-        """Nothing to do."""
-
-    def finish(self) -> None:
-        """Nothing is left."""
 
 
 @pytest.mark.parametrize("when", ["before", "before_request"])

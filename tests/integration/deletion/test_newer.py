@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from deletion_helpers import (
     SEEN,
+    NothingHeld,
     Restorable,
     Standing,
     client_of,
@@ -48,7 +49,7 @@ LATEST_MS = 6
 
 
 @dataclass
-class Writers:
+class Writers(NothingHeld):
     """A guard that has every key of a chunk overwritten while the chunk's request is under way."""
 
     client: "S3Client"
@@ -61,15 +62,6 @@ class Writers:
         for one in planned:
             self.etags[one.key] = self.pool.submit(self._write, one.key, self.random.random() * LATEST_MS / 1000)
         return {}
-
-    def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
-        return {}
-
-    def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
-        """Nothing to do."""
-
-    def finish(self) -> None:
-        """Nothing to do."""
 
     def _write(self, key: str, seconds: float) -> str:
         Event().wait(seconds)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from deletion_helpers import Restorable, client_of, plan_named, put, recorded, standing, write_plan
+from deletion_helpers import NothingHeld, Restorable, client_of, plan_named, put, recorded, standing, write_plan
 from quarantine_helpers import MIB, PLAN, Whole, execute_into, put_parts, put_rich, quarantine_deleter, stands, whole
 
 from orphan_pipeline.deletion.ledger import Answer, Ledger, Planned
@@ -337,28 +337,13 @@ def test_a_copy_whose_original_came_into_use_before_it_went_is_purged(world: Qua
     key = world.planned[0].key
     needed = Answer("referenced_again", code="documents")
 
-    class Holds:
+    class Holds(NothingHeld):
         def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
             return {key: needed}
 
-        def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
-            return {}
-
-        def after(self, chunk: int, planned: Sequence[Planned], answers: Sequence[Answer]) -> None:
-            """Nothing to do."""
-
-        def finish(self) -> None:
-            """Nothing is left."""
-
-    class Killed:
-        def before(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
-            return {}
-
+    class Killed(NothingHeld):
         def before_request(self, chunk: int, planned: Sequence[Planned]) -> Mapping[str, Answer]:
             raise KeyboardInterrupt
-
-        after = Holds.after
-        finish = Holds.finish
 
     deleter = quarantine_deleter(world.store, world.bucket, world.quarantine)
     with pytest.raises(KeyboardInterrupt):
