@@ -266,7 +266,7 @@ def test_restore_killed_at_random_moments(mode: str, rounds: Callable[[str, Kill
     with capsys.disabled():
         kills = f"{tally.kills} kills in {tally.rounds} rounds, {tally.in_chunks} when part was back"
         print(f"\nrestore, {mode}: {kills}, {tally.hidden} hidden, seed {SEED}")
-    assert KILLS < 40 or tally.in_chunks > 0, "three in four are: of a few, all may come before the first is back, or after the last"
+    assert KILLS < 40 or tally.in_chunks > 0, "four in five are: of a few, all may come before the first is back, or after the last"
 
 
 def kill_restore(swept: Swept, processes: ForkServerContext, random: Random, tally: Tally, *, versioned: bool) -> None:
